@@ -1,0 +1,2 @@
+//! Standin (map to be drawn)
+pub mod policy;

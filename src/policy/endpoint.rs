@@ -1,0 +1,190 @@
+//! Where models are served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Secret;
+
+/// The place of an [`Endpoint`] in its [`Snapshot`](super::Snapshot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub u32);
+
+/// A place that serves models: one or more addresses that speak one provider's API with one key.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its place in the snapshot.
+    pub id: EndpointId,
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// Whose API it speaks.
+    pub provider: Provider,
+    /// Its addresses, at least one.
+    pub backends: Vec<Backend>,
+    /// How a backend is picked where there are several.
+    pub balance: Balance,
+    /// The key that replaces the caller's credential; without it no credential is sent.
+    pub api_key: Option<Secret>,
+    /// A prefix of the operation's path that is replaced.
+    pub rewrite_path: Option<PathRewrite>,
+    /// From the first SYN to the end of the TLS handshake.
+    pub connect_timeout: Duration,
+    /// Which HTTP is spoken.
+    pub http_version: HttpVersion,
+    /// TLS towards the endpoint; used for `https` backends.
+    pub tls: UpstreamTls,
+    /// Active health checks of the backends.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// Whose API an endpoint speaks: decides the defaults in [`crate::provider`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// `OpenAI`, and the many servers that speak its API.
+    OpenAi,
+    /// Mistral's La Plateforme.
+    Mistral,
+    /// `OpenAI` models on Azure.
+    AzureOpenAi,
+    /// Anthropic's Messages API.
+    Anthropic,
+    /// Anything else that speaks the operation's format; nothing is assumed beyond `OpenAI`'s ways.
+    Custom,
+}
+
+impl Provider {
+    /// Every provider, with its name in the configuration.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("openai", Self::OpenAi),
+        ("mistral", Self::Mistral),
+        ("azure-openai", Self::AzureOpenAi),
+        ("anthropic", Self::Anthropic),
+        ("custom", Self::Custom),
+    ];
+}
+
+/// One address of an [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Cleartext or TLS.
+    pub scheme: Scheme,
+    /// A host name, or an IP address without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// Put before the operation's path; empty, or `/…` without a slash at its end.
+    pub base_path: String,
+    /// Its share of the requests, at least 1.
+    pub weight: u32,
+}
+
+impl Backend {
+    /// The value of the `host` header: with the port unless it is the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == self.scheme.default_port() {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// Cleartext or TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http://`
+    Http,
+    /// `https://`
+    Https,
+}
+
+impl Scheme {
+    /// 80 or 443.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// How one of several backends is picked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    #[default]
+    RoundRobin,
+    /// By chance, by weight.
+    Random,
+    /// By a consistent hash of the named request header.
+    Consistent {
+        /// The header's name, in lower case.
+        affinity_header: String,
+    },
+    /// The one with the fewest requests under way.
+    LeastBusy,
+}
+
+/// Active health checks: a GET to each backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The path that must answer 200.
+    pub path: String,
+    /// Between the starts of two checks.
+    pub interval: Duration,
+    /// From the connection's start to the answer's head.
+    pub timeout: Duration,
+    /// Successes in a row that make a backend healthy again.
+    pub healthy_after: u32,
+    /// Failures in a row that make it unhealthy.
+    pub unhealthy_after: u32,
+}
+
+/// Replaces a prefix of the operation's path: `/v1` by `/v1beta/openai`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRewrite {
+    /// The prefix that is replaced, matched whole segments only.
+    pub from: String,
+    /// What stands there instead.
+    pub to: String,
+}
+
+/// Which HTTP is spoken to an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/2 where ALPN offers it, else HTTP/1.1; HTTP/1.1 on cleartext.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; with prior knowledge on cleartext.
+    Http2,
+}
+
+/// TLS towards an endpoint.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Certificates (PEM) that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// Whether the certificate and its host name are verified.
+    pub verify: bool,
+    /// The server name to ask for and to verify; default: the backend's host.
+    pub sni: Option<String>,
+    /// The certificate chain and the private key (both PEM) that this gateway shows.
+    pub client_certificate: Option<(Vec<u8>, Secret)>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            verify: true,
+            sni: None,
+            client_certificate: None,
+        }
+    }
+}

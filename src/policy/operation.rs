@@ -1,0 +1,189 @@
+//! What callers may invoke, and which policy a model name leads to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{EndpointId, PerEnvironment, PolicyId};
+
+/// The place of an [`Operation`] in its [`Snapshot`](super::Snapshot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub u32);
+
+/// A method and a path.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Its place in the snapshot.
+    pub id: OperationId,
+    /// The method.
+    pub method: http::Method,
+    /// The path, matched byte for byte.
+    pub path: Arc<str>,
+    /// How its requests and answers look.
+    pub format: Format,
+    /// Where a model goes that no policy names.
+    pub default_endpoint: PerEnvironment<Option<EndpointId>>,
+    /// Which policy a model name leads to; `None`: the operation has no policies at all and its
+    /// requests are streamed through, never buffered.
+    pub routes: Option<PerEnvironment<Routes>>,
+}
+
+/// How the requests, answers and streams of an operation look. Told by the end of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `…/chat/completions`
+    ChatCompletions,
+    /// `…/completions`
+    Completions,
+    /// `…/responses`
+    Responses,
+    /// `…/messages`: Anthropic's.
+    Messages,
+    /// JSON with a model in it, and nothing more is known of its streams.
+    Other,
+}
+
+impl Format {
+    /// The format of an operation's path.
+    pub fn of_path(path: &str) -> Self {
+        if path.ends_with("/chat/completions") {
+            Self::ChatCompletions
+        } else if path.ends_with("/completions") {
+            Self::Completions
+        } else if path.ends_with("/responses") {
+            Self::Responses
+        } else if path.ends_with("/messages") {
+            Self::Messages
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether errors are told in Anthropic's shape rather than `OpenAI`'s.
+    pub const fn is_anthropic(self) -> bool {
+        matches!(self, Self::Messages)
+    }
+}
+
+/// The policies of one operation in one environment, by the model name that callers send:
+/// the exact name, then the longest matching pattern.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    exact: HashMap<Box<str>, PolicyId>,
+    /// Longest first.
+    patterns: Vec<(Pattern, PolicyId)>,
+}
+
+impl Routes {
+    /// Collects routes. Where two have the same name or pattern the first is kept: the resolver
+    /// refuses such a configuration before it comes here.
+    pub fn new(
+        exact: impl IntoIterator<Item = (Box<str>, PolicyId)>,
+        patterns: impl IntoIterator<Item = (Pattern, PolicyId)>,
+    ) -> Self {
+        let mut names = HashMap::new();
+        for (name, policy) in exact {
+            names.entry(name).or_insert(policy);
+        }
+        let mut patterns: Vec<_> = patterns.into_iter().collect();
+        patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_len()));
+        Self {
+            exact: names,
+            patterns,
+        }
+    }
+
+    /// The policy for the model name that a caller sent.
+    pub fn find(&self, model: &str) -> Option<PolicyId> {
+        self.exact.get(model).copied().or_else(|| {
+            self.patterns
+                .iter()
+                .find(|(pattern, _)| pattern.matches(model))
+                .map(|(_, policy)| *policy)
+        })
+    }
+}
+
+/// A model name with `*` in it, each standing for any characters, also none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Reads a pattern; `None` where there is no `*` in the text: it is an exact name.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.contains('*').then(|| Self(text.into()))
+    }
+
+    /// As it is written in the configuration.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many characters it names: of two that match, the one with more decides.
+    pub fn literal_len(&self) -> usize {
+        self.0.bytes().filter(|&byte| byte != b'*').count()
+    }
+
+    /// Whether it stands for `name`, in time linear in it for each `*`.
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let mut parts = parts.peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("*", "gpt-4o", true),
+            ("gpt-4o-*", "gpt-4o-mini", true),
+            ("gpt-4o-*", "gpt-4o-", true),
+            ("gpt-4o-*", "gpt-4o", false),
+            ("*-latest", "mistral-small-latest", true),
+            ("*-latest", "latest", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("ab*ba", "aba", false),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(parsed.matches(name), expected, "{pattern} on {name}");
+        }
+        assert!(Pattern::parse("gpt-4o").is_none());
+    }
+
+    #[test]
+    fn exact_before_longest_pattern_before_star() {
+        let pattern = |text| Pattern::parse(text).unwrap();
+        let routes = Routes::new(
+            [("gpt-4o".into(), PolicyId(0))],
+            [
+                (pattern("*"), PolicyId(1)),
+                (pattern("gpt-*"), PolicyId(2)),
+                (pattern("gpt-4o-*"), PolicyId(3)),
+            ],
+        );
+        assert_eq!(routes.find("gpt-4o"), Some(PolicyId(0)));
+        assert_eq!(routes.find("gpt-4o-mini"), Some(PolicyId(3)));
+        assert_eq!(routes.find("gpt-5"), Some(PolicyId(2)));
+        assert_eq!(routes.find("claude"), Some(PolicyId(1)));
+        assert_eq!(Routes::default().find("claude"), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! One configuration after validation: the table that a request is looked up in.
+
+use std::time::Duration;
+
+use super::{
+    Authentication, Endpoint, EndpointId, Environment, FailoverPolicy, Operation, Pair, PairId,
+    PolicyId,
+};
+
+/// Everything about one configuration that a request needs. Immutable.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Who may call.
+    pub authentication: Authentication,
+    /// What a single client can't exceed.
+    pub limits: Limits,
+    /// Where models are served; an [`EndpointId`] is an index.
+    pub endpoints: Vec<Endpoint>,
+    /// What can be suspended; a [`PairId`] is an index.
+    pub pairs: Vec<Pair>,
+    /// What may be invoked; an [`OperationId`](super::OperationId) is an index.
+    pub operations: Vec<Operation>,
+    /// The rules; a [`PolicyId`] is an index.
+    pub policies: Vec<FailoverPolicy>,
+}
+
+impl Snapshot {
+    /// The endpoint of an id of this snapshot.
+    pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        &self.endpoints[id.0 as usize]
+    }
+
+    /// The pair of an id of this snapshot.
+    pub fn pair(&self, id: PairId) -> &Pair {
+        &self.pairs[id.0 as usize]
+    }
+
+    /// The policy of an id of this snapshot.
+    pub fn policy(&self, id: PolicyId) -> &FailoverPolicy {
+        &self.policies[id.0 as usize]
+    }
+
+    /// The operation of a method and a path (already cut at `?`).
+    ///
+    /// # Errors
+    /// What is known about the path where there is no such operation.
+    pub fn operation(&self, method: &http::Method, path: &str) -> Result<&Operation, NoOperation> {
+        let mut allowed = Vec::new();
+        for operation in &self.operations {
+            if &*operation.path == path {
+                if operation.method == method {
+                    return Ok(operation);
+                }
+                allowed.push(operation.method.clone());
+            }
+        }
+        if allowed.is_empty() {
+            Err(NoOperation::UnknownPath)
+        } else {
+            Err(NoOperation::OtherMethods(allowed))
+        }
+    }
+
+    /// The policy that a model name leads to, exactly as a request would find it.
+    pub fn route(
+        &self,
+        operation: &Operation,
+        environment: Environment,
+        model: &str,
+    ) -> Option<&FailoverPolicy> {
+        let routes = operation.routes.as_ref()?.get(environment);
+        Some(self.policy(routes.find(model)?))
+    }
+}
+
+/// Why a request has no operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoOperation {
+    /// Nothing has this path: 404.
+    UnknownPath,
+    /// The path is known with these methods: 405.
+    OtherMethods(Vec<http::Method>),
+}
+
+/// What a client can't exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one request body; a larger one gets 413.
+    pub request_body: usize,
+    /// Bytes of all request bodies held at once; past it 503 with Retry-After.
+    pub buffered_bodies: usize,
+    /// From the first byte of a request's head (or the connection's start) to its end.
+    pub request_head_timeout: Duration,
+    /// Between two reads of a request body.
+    pub request_body_timeout: Duration,
+    /// From the end of the head to the end of the body.
+    pub request_body_total: Duration,
+    /// Bytes of an answer that is no stream which are held until it is whole; a larger one is
+    /// committed there and passed on.
+    pub response_body: usize,
+    /// From the end of an answer to the first byte of the next request on the connection.
+    pub keepalive_timeout: Duration,
+    /// Client connections at once; past it new ones are closed.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body: 32 << 20,
+            buffered_bodies: 1 << 30,
+            request_head_timeout: Duration::from_secs(10),
+            request_body_timeout: Duration::from_secs(30),
+            request_body_total: Duration::from_secs(120),
+            response_body: 8 << 20,
+            keepalive_timeout: Duration::from_secs(75),
+            connections: 20_000,
+        }
+    }
+}
