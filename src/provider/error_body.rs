@@ -1,0 +1,478 @@
+//! What the body of an error says, whoever wrote it.
+//!
+//! | shape | who |
+//! |---|---|
+//! | `{"error":{"message","type","param","code"}}` | `OpenAI`, Groq, DeepSeek, Ollama, vLLM from 0.10, llama.cpp |
+//! | `{"error":{"code":"…","message","innererror":{"code"}}}` | Azure |
+//! | `{"error":{"code":429,"message","metadata":{…}}}` | `OpenRouter` |
+//! | `{"type":"error","error":{"type","message","details":{"error_code"}}}` | Anthropic |
+//! | `{"error":{"code":404,"status","message","details":[…]}}`, also as the one element of a list | Gemini |
+//! | `{"object":"error","message","type","code"}` | Mistral, vLLM before 0.10 |
+//! | `{"message","request_id"}`, `{"detail":…}` | Mistral's gateway; FastAPI and what is built on it |
+//! | `{"error":"…","error_type"}`, `{"code","error":"…"}` | Ollama's own API, TGI; xAI |
+//! | `{"type":"response.failed","response":{"error":{…}}}` | `OpenAI`'s Responses, as an event |
+//! | `"…"`, plain text | xAI where the account is empty; proxies and load balancers in between |
+//!
+//! The shapes don't contradict each other, so they are read as one: the error is the object under
+//! `error`, or else the whole, and its codes are whatever stands where one of them has a code.
+//! What is read is bounded: a message of 1 KiB, eight codes of 128 bytes.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use super::points_in_time::go_duration;
+
+/// Bytes of a message that are kept.
+const MESSAGE_LIMIT: usize = 1024;
+/// Codes of one body that are kept.
+const CODES_LIMIT: usize = 8;
+/// Bytes of one code; what is longer is no code.
+const CODE_LIMIT: usize = 128;
+
+/// Stands at the end of a message that was cut.
+pub(super) const CUT: char = '…';
+
+/// What an error's body says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// Its codes, types and statuses, the most telling first; numbers as text.
+    pub codes: Vec<String>,
+    /// Its own words, on one line and at most 1 KiB (then ending with `…`). May hold a secret: see
+    /// [`redact`](super::redact).
+    pub message: Option<String>,
+    /// How long it asks to wait: Gemini's `RetryInfo`, which comes without a `retry-after`.
+    pub retry_delay: Option<Duration>,
+}
+
+/// Reads the body of an error, or of an error event in a stream. `None`: it says nothing.
+pub fn read_error_body(body: &[u8]) -> Option<ErrorBody> {
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let read = match text.as_bytes().first()? {
+        b'{' => of_object(&serde_json::from_str(text).ok()?),
+        b'[' => of_object(serde_json::from_str::<Vec<_>>(text).ok()?.first()?),
+        b'"' => of_words(&serde_json::from_str::<String>(text).ok()?),
+        b'<' => return None, // a page for people
+        _ => of_words(text),
+    };
+    (read != ErrorBody::default()).then_some(read)
+}
+
+/// What a whole JSON answer with a status of success is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// JSON that does not tell of an error.
+    Complete,
+    /// JSON whose top level has an `error`: `OpenRouter` and the Responses API answer so when the
+    /// model failed after they had begun.
+    Error,
+    /// No JSON, or cut.
+    Malformed,
+}
+
+/// Tells whether a JSON answer with a status of success is whole, and whether it is one at all.
+/// Nothing of it is kept or copied.
+pub fn inspect_answer(body: &[u8]) -> Answer {
+    #[derive(Deserialize)]
+    struct TopLevel {
+        error: Option<IgnoredAny>,
+    }
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let top_level = serde_json::from_slice::<TopLevel>(body);
+    match top_level {
+        Ok(TopLevel { error: Some(_) }) if is_object => Answer::Error,
+        Ok(TopLevel { error: None }) if is_object => Answer::Complete,
+        // Another type than an object, or two fields named `error`: JSON is all that it must be.
+        _ => match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => Answer::Complete,
+            Err(_) => Answer::Malformed,
+        },
+    }
+}
+
+fn of_object(whole: &Map<String, Value>) -> ErrorBody {
+    let error = match (whole.get("error"), whole.get("response")) {
+        (Some(Value::Object(error)), _) => error,
+        (_, Some(Value::Object(response))) => match response.get("error") {
+            Some(Value::Object(error)) => error,
+            _ => whole,
+        },
+        _ => whole,
+    };
+    ErrorBody {
+        codes: codes(error),
+        message: ["message", "error", "detail"]
+            .into_iter()
+            .find_map(|field| words(error.get(field)?)),
+        retry_delay: details(error)
+            .find_map(|detail| go_duration(detail.get("retryDelay")?.as_str()?)),
+    }
+}
+
+fn of_words(text: &str) -> ErrorBody {
+    ErrorBody {
+        message: one_line(text),
+        ..ErrorBody::default()
+    }
+}
+
+fn codes(error: &Map<String, Value>) -> Vec<String> {
+    let mut codes = Vec::new();
+    let mut add = |value: Option<&Value>| {
+        let code = match value {
+            Some(Value::String(code)) => code.trim().to_owned(),
+            Some(Value::Number(code)) => code.to_string(),
+            _ => return,
+        };
+        let says_something = !code.is_empty() && code != "error"; // {"type": "error"}
+        if says_something
+            && code.len() <= CODE_LIMIT
+            && codes.len() < CODES_LIMIT
+            && !codes.contains(&code)
+        {
+            codes.push(code);
+        }
+    };
+    add(error.get("code"));
+    add(field(error, "innererror", "code"));
+    add(field(error, "details", "error_code"));
+    add(field(error, "metadata", "error_type"));
+    details(error).for_each(|detail| add(detail.get("reason")));
+    add(error.get("type"));
+    add(error.get("error_type"));
+    add(error.get("status"));
+    if field(error, "metadata", "flagged_input").is_some() {
+        // OpenRouter's moderation has no code of its own.
+        add(Some(&Value::from("content_policy_violation")));
+    }
+    codes
+}
+
+fn field<'a>(object: &'a Map<String, Value>, outer: &str, inner: &str) -> Option<&'a Value> {
+    object.get(outer)?.get(inner)
+}
+
+/// The objects in Google's list of details.
+fn details(error: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+    let list = error.get("details").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_object)
+}
+
+/// A message: text, or FastAPI's list of complaints, of which the first is told, or (Mistral's
+/// 422) such a list one level deeper.
+fn words(value: &Value) -> Option<String> {
+    let complaint = |value: &Value| one_line(value.get("msg")?.as_str()?);
+    match value {
+        Value::String(text) => one_line(text),
+        Value::Array(list) => list.iter().find_map(complaint),
+        Value::Object(object) => match object.get("detail") {
+            Some(Value::Array(list)) => list.iter().find_map(complaint),
+            Some(Value::String(text)) => one_line(text),
+            _ => one_line(object.get("message")?.as_str()?),
+        },
+        _ => None,
+    }
+}
+
+/// The text in one line, cut at the limit.
+fn one_line(text: &str) -> Option<String> {
+    let text = text.trim();
+    let end = text.floor_char_boundary(MESSAGE_LIMIT - CUT.len_utf8());
+    let kept = if text.len() <= MESSAGE_LIMIT {
+        text
+    } else {
+        &text[..end]
+    };
+    let mut line: String = kept
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect();
+    if kept.len() < text.len() {
+        line.push(CUT);
+    }
+    (!line.is_empty()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bodies as providers send them, with the codes and the message that they come to.
+    const BODIES: [(&str, &str, &[&str], &str); 22] = [
+        (
+            "OpenAI",
+            r#"{"error":{"message":"The model `gpt-9` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+            &["model_not_found", "invalid_request_error"],
+            "The model `gpt-9` does not exist or you do not have access to it.",
+        ),
+        (
+            "Mistral",
+            r#"{"object":"error","message":"Invalid model: invalid-model","type":"invalid_model","param":null,"code":"1500"}"#,
+            &["1500", "invalid_model"],
+            "Invalid model: invalid-model",
+        ),
+        (
+            "Mistral, rate limit",
+            r#"{"object":"error","message":"Rate limit exceeded","type":"rate_limited","param":null,"code":"1300","raw_status_code":429}"#,
+            &["1300", "rate_limited"],
+            "Rate limit exceeded",
+        ),
+        (
+            "Mistral, 422",
+            r#"{"object":"error","message":{"detail":[{"type":"less_than_equal","loc":["body","temperature"],"msg":"Input should be less than or equal to 1.5","input":7}]},"type":"invalid_request_error"}"#,
+            &["invalid_request_error"],
+            "Input should be less than or equal to 1.5",
+        ),
+        (
+            "Mistral's gateway",
+            r#"{"message":"Unauthorized","request_id":"2a5f7e1b9c"}"#,
+            &[],
+            "Unauthorized",
+        ),
+        ("FastAPI", r#"{"detail":"Not Found"}"#, &[], "Not Found"),
+        (
+            "FastAPI, validation",
+            r#"{"detail":[{"loc":["body","messages"],"msg":"field required","type":"value_error.missing"}]}"#,
+            &[],
+            "field required",
+        ),
+        (
+            "Anthropic",
+            r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"},"request_id":"req_011CZTE7i3e4tJVTPSyKsDMR"}"#,
+            &["overloaded_error"],
+            "Overloaded",
+        ),
+        (
+            "Anthropic, spend limit",
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"Spend limit reached","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+            &["enforced_spend_limit_reached", "rate_limit_error"],
+            "Spend limit reached",
+        ),
+        (
+            "Gemini",
+            r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"},{"@type":"type.googleapis.com/google.rpc.LocalizedMessage","locale":"en-US"}]}}"#,
+            &["400", "API_KEY_INVALID", "INVALID_ARGUMENT"],
+            "API key not valid. Please pass a valid API key.",
+        ),
+        (
+            "Gemini, OpenAI's API",
+            "[{\n  \"error\": {\n    \"code\": 404,\n    \"message\": \"models/x is not found\",\n    \"status\": \"NOT_FOUND\"\n  }\n}\n]",
+            &["404", "NOT_FOUND"],
+            "models/x is not found",
+        ),
+        (
+            "Azure",
+            r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#,
+            &["DeploymentNotFound"],
+            "The API deployment for this resource does not exist.",
+        ),
+        (
+            "Azure, content filter",
+            r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"violence":{"filtered":true,"severity":"medium"}}}}}"#,
+            &["content_filter", "ResponsibleAIPolicyViolation", "400"],
+            "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+        ),
+        (
+            "vLLM before 0.10",
+            r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}"#,
+            &["404", "NotFoundError"],
+            "The model `x` does not exist.",
+        ),
+        (
+            "Ollama",
+            r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
+            &["api_error"],
+            "model \"x\" not found, try pulling it first",
+        ),
+        (
+            "Ollama's own API",
+            r#"{"error":"model 'x' not found"}"#,
+            &[],
+            "model 'x' not found",
+        ),
+        (
+            "TGI",
+            r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+            &["overloaded"],
+            "Model is overloaded",
+        ),
+        (
+            "xAI",
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***ey."}"#,
+            &["Client specified an invalid argument"],
+            "Incorrect API key provided: xa***ey.",
+        ),
+        (
+            "xAI, empty account",
+            r#""Your newly created team doesn't have any credits or licenses yet.""#,
+            &[],
+            "Your newly created team doesn't have any credits or licenses yet.",
+        ),
+        (
+            "OpenRouter, moderation",
+            r#"{"error":{"code":403,"message":"The input was flagged","metadata":{"reasons":["violence"],"flagged_input":"…","provider_name":"OpenAI"}}}"#,
+            &["403", "content_policy_violation"],
+            "The input was flagged",
+        ),
+        (
+            "OpenAI, Responses event",
+            r#"{"type":"response.failed","sequence_number":3,"response":{"status":"failed","error":{"code":"rate_limit_exceeded","message":"Requests have exceeded the token rate limit"}}}"#,
+            &["rate_limit_exceeded"],
+            "Requests have exceeded the token rate limit",
+        ),
+        (
+            "Envoy",
+            "upstream connect error or disconnect/reset before headers.\r\nreset reason: overflow",
+            &[],
+            "upstream connect error or disconnect/reset before headers.  reset reason: overflow",
+        ),
+    ];
+
+    #[test]
+    fn every_known_shape_is_read() {
+        for (provider, body, codes, message) in BODIES {
+            let read = read_error_body(body.as_bytes()).unwrap();
+            assert_eq!(read.codes, codes, "{provider}");
+            assert_eq!(read.message.as_deref(), Some(message), "{provider}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_nothing() {
+        for body in [
+            "",
+            " \n",
+            "{}",
+            "[]",
+            "[1]",
+            "{\"error\":null}",
+            "{\"error\":{\"message\":\"cut",
+            "{\"message\":17}",
+            "<html><head><title>502 Bad Gateway</title></head></html>",
+        ] {
+            assert_eq!(read_error_body(body.as_bytes()), None, "{body}");
+        }
+        assert_eq!(read_error_body(b"\xff\xfe"), None);
+    }
+
+    #[test]
+    fn gemini_tells_the_wait_in_the_body() {
+        let body = br#"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[
+            {"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[]},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"38.5s"}]}}]"#;
+        let read = read_error_body(body).unwrap();
+        assert_eq!(read.retry_delay, Some(Duration::from_millis(38_500)));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        for filler in ["x", "é", "…", "🙂"] {
+            let body = serde_json::json!({"error": filler.repeat(2_000)}).to_string();
+            let message = read_error_body(body.as_bytes()).unwrap().message.unwrap();
+            assert!(
+                message.len() <= MESSAGE_LIMIT && message.len() > MESSAGE_LIMIT - 8,
+                "{filler}"
+            );
+            assert!(message.starts_with(filler) && message.ends_with(CUT));
+        }
+        let whole = "x".repeat(MESSAGE_LIMIT);
+        let read = read_error_body(whole.as_bytes()).unwrap();
+        assert_eq!(read.message, Some(whole));
+    }
+
+    #[test]
+    fn an_answer_of_success_may_be_an_error_or_cut() {
+        for (body, expected) in [
+            (
+                r#"{"id":"1","choices":[{"message":{"content":"{\"error\":1}"}}]}"#,
+                Answer::Complete,
+            ),
+            (
+                r#" {"id":"resp_1","error":null,"output":[]} "#,
+                Answer::Complete,
+            ),
+            (r#"{"data":[{"error":"nested"}]}"#, Answer::Complete),
+            (r#"[{"error":1}]"#, Answer::Complete),
+            ("17", Answer::Complete),
+            (
+                r#"{"error":{"code":502,"message":"Provider returned error"}}"#,
+                Answer::Error,
+            ),
+            (
+                r#"{"id":"resp_1","status":"failed","error":{"code":"server_error"}}"#,
+                Answer::Error,
+            ),
+            (r#"{"id":"1","choices":[{"mess"#, Answer::Malformed),
+            (r#"{"error":{"code":502}"#, Answer::Malformed),
+            (r#"{"id":"1"} trailing"#, Answer::Malformed),
+            ("<html></html>", Answer::Malformed),
+            ("", Answer::Malformed),
+        ] {
+            assert_eq!(inspect_answer(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,300}".prop_map(Value::from),
+        ];
+        let field = prop_oneof![
+            prop::sample::select(vec![
+                "error",
+                "message",
+                "detail",
+                "details",
+                "code",
+                "type",
+                "status",
+                "innererror",
+                "metadata",
+                "response",
+                "msg",
+                "reason",
+                "retryDelay",
+                "error_code",
+                "flagged_input",
+            ])
+            .prop_map(str::to_owned),
+            "[a-z]{1,3}",
+        ];
+        leaf.prop_recursive(6, 64, 12, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..12).prop_map(Value::from),
+                prop::collection::vec((field.clone(), inner), 0..12)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn assert_bounded(read: Option<ErrorBody>) {
+        let read = read.unwrap_or_default();
+        assert!(read.codes.len() <= CODES_LIMIT);
+        assert!(read.codes.iter().all(|code| code.len() <= CODE_LIMIT));
+        let message = read.message.unwrap_or_default();
+        assert!(message.len() <= MESSAGE_LIMIT && !message.contains(char::is_control));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_within_bounds(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            assert_bounded(read_error_body(&body));
+            inspect_answer(&body);
+        }
+
+        #[test]
+        fn any_json_is_read_within_bounds(body in any_json(), cut in 0usize..200) {
+            let text = body.to_string();
+            assert_bounded(read_error_body(text.as_bytes()));
+            prop_assert_ne!(inspect_answer(text.as_bytes()), Answer::Malformed);
+            assert_bounded(read_error_body(&text.as_bytes()[..text.len().saturating_sub(cut)]));
+        }
+    }
+}
