@@ -1,2 +1,5 @@
 //! Standin (map to be drawn)
+pub mod gateway;
 pub mod policy;
+pub mod provider;
+pub mod telemetry;

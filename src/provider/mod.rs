@@ -23,6 +23,7 @@ mod error_codes;
 mod points_in_time;
 mod quota;
 mod redact;
+pub mod stream;
 
 pub use credential::{UnsendableKey, credential, required_header};
 pub use error_body::{Answer, ErrorBody, inspect_answer, read_error_body};

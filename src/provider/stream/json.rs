@@ -1,7 +1,8 @@
 //! Reads the members of a JSON text that matter, by the grammar (RFC 8259), and builds nothing.
 //!
-//! serde would do, at three times the cost for each chunk of each stream: measured with
-//! `benches/stream.rs`. What it accepts is what `serde_json` accepts, which the tests hold it to.
+//! serde would do, at twice the cost for each chunk of each stream (`benches/stream.rs`: 169 ns for a
+//! chunk of 191 bytes, 392 with derived structs). What it accepts is what `serde_json` accepts, which
+//! the tests hold it to.
 //!
 //! A value of another type than is asked for counts as absent and is skipped, since a server that
 //! sends `"usage": []` still sends a stream that its clients can read; a member that is there twice
@@ -162,12 +163,14 @@ impl<'a> Json<'a> {
     }
 
     /// Skips white space; the byte that stands there then, 0 at the end. It is not consumed.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> u8 {
-        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
+        loop {
+            match self.peek() {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return byte,
+            }
         }
-        self.peek()
     }
 
     /// Where the next value starts.
@@ -176,7 +179,7 @@ impl<'a> Json<'a> {
         self.at
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
@@ -226,21 +229,28 @@ impl<'a> Json<'a> {
     }
 
     /// From a string's opening quote to past its closing one; whether there are escapes in it.
-    #[inline]
+    #[inline(always)]
     fn skip_string(&mut self) -> Result<bool> {
-        let mut escaped = false;
         self.at += 1;
+        self.at += plain_run(&self.text.as_bytes()[self.at..]);
+        if self.peek() == b'"' {
+            self.at += 1;
+            return Ok(false);
+        }
+        self.skip_escaped_string()
+    }
+
+    fn skip_escaped_string(&mut self) -> Result<bool> {
         loop {
-            self.at += plain_run(&self.text.as_bytes()[self.at..]);
             match self.peek() {
                 b'"' => break,
                 b'\\' => self.skip_escape()?,
                 _ => return Err(Malformed),
             }
-            escaped = true;
+            self.at += plain_run(&self.text.as_bytes()[self.at..]);
         }
         self.at += 1;
-        Ok(escaped)
+        Ok(true)
     }
 
     fn skip_escape(&mut self) -> Result<()> {
@@ -291,21 +301,21 @@ impl<'a> Json<'a> {
     /// One or more of them.
     #[inline]
     fn digits(&mut self) -> Result<()> {
-        let start = self.at;
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        if self.at == start {
-            Err(Malformed)
-        } else {
-            Ok(())
+        let rest = &self.text.as_bytes()[self.at..];
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+        match digits.count() {
+            0 => Err(Malformed),
+            digits => {
+                self.at += digits;
+                Ok(())
+            }
         }
     }
 }
 
 /// How many bytes at the start of `bytes` are plain: neither a quote nor a backslash nor a control
 /// character. Eight at a time.
-#[inline]
+#[inline(always)]
 fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255; // 0x01 in every byte
     const TOPS: u64 = ONES << 7;

@@ -1,0 +1,255 @@
+//! What people write: the fields of a configuration file, as they stand there.
+//!
+//! These shapes say which fields exist and of what kind their values are, nothing more. What is
+//! required, what is the default and what is allowed stands in [`resolve`](super::resolve); what a
+//! field means, in `docs/configuration.md`, which a test compares with this file.
+
+use std::time::Duration;
+
+use super::error::Report;
+use super::place::Place;
+use super::read::{
+    Entry, Field, List, Named, NotYet, Read, Size, Written, field, fields, known, shape,
+};
+use super::secret::SecretSource;
+use super::yaml::{Node, Value};
+
+shape! {
+    /// The whole file.
+    struct File<'n> {
+        /// The fields of Pingora's `ServerConf`, which alone knows them.
+        server: &'n Node<'n>,
+        listeners: List<Listener<'n>>,
+        admin: NotYet,
+        limits: Limits,
+        authentication: &'n str,
+        environment: &'n str,
+        keys: List<CallerKey<'n>>,
+        endpoints: Named<'n, Endpoint<'n>>,
+        operations: List<Operation<'n>>,
+        policies: Named<'n, Policy<'n>>,
+        shared_state: NotYet,
+        observability: Observability<'n>,
+    }
+}
+
+shape! {
+    struct Listener<'n> {
+        address: &'n str,
+        h2c: bool,
+        tls: ListenerTls<'n>,
+    }
+}
+
+shape! {
+    struct ListenerTls<'n> {
+        certificate: &'n str,
+        private_key: &'n str,
+        client_ca: &'n str,
+    }
+}
+
+shape! {
+    struct Limits {
+        request_body: Size,
+        buffered_bodies: Size,
+        request_head_timeout: Duration,
+        request_body_timeout: Duration,
+        request_body_total: Duration,
+        response_body: Size,
+        keepalive_timeout: Duration,
+        connections: u64,
+    }
+}
+
+shape! {
+    struct CallerKey<'n> {
+        name: &'n str,
+        environment: &'n str,
+        sha256: &'n str,
+    }
+}
+
+shape! {
+    struct Endpoint<'n> {
+        provider: &'n str,
+        url: &'n str,
+        backends: List<Backend<'n>>,
+        balance: &'n str,
+        affinity_header: &'n str,
+        health_check: HealthCheck<'n>,
+        api_key: SecretSource<'n>,
+        rewrite_path: RewritePath<'n>,
+        connect_timeout: Duration,
+        http_version: &'n str,
+        tls: UpstreamTls<'n>,
+    }
+}
+
+shape! {
+    struct Backend<'n> {
+        url: &'n str,
+        weight: u64,
+    }
+}
+
+shape! {
+    struct HealthCheck<'n> {
+        path: &'n str,
+        interval: Duration,
+        timeout: Duration,
+        healthy_after: u64,
+        unhealthy_after: u64,
+    }
+}
+
+shape! {
+    struct RewritePath<'n> {
+        from: &'n str,
+        to: &'n str,
+    }
+}
+
+shape! {
+    struct UpstreamTls<'n> {
+        ca: &'n str,
+        verify: bool,
+        sni: &'n str,
+        client_certificate: &'n str,
+        client_key: &'n str,
+    }
+}
+
+shape! {
+    struct Operation<'n> {
+        method: &'n str,
+        path: &'n str,
+        default_endpoint: DefaultEndpoint<'n>,
+        policies: List<&'n str>,
+    }
+}
+
+shape! {
+    struct DefaultEndpoint<'n> {
+        production: &'n str,
+        sandbox: &'n str,
+    }
+}
+
+shape! {
+    struct Policy<'n> {
+        kind as "type": &'n str,
+        matches as "match": List<&'n str>,
+        production: Chain<'n>,
+        sandbox: Chain<'n>,
+        request_timeout: Duration,
+        suspend_duration: Duration,
+        overall_timeout: Duration,
+        first_token_timeout: Duration,
+        stream_idle_timeout: Duration,
+        retries: u64,
+        retry_backoff: RetryBackoff,
+        max_retry_after: Duration,
+        max_suspend_duration: Duration,
+        failover_on: FailoverOn<'n>,
+        stream_rescue: &'n str,
+        when_all_suspended: &'n str,
+    }
+}
+
+shape! {
+    struct Chain<'n> {
+        target: TargetSet<'n>,
+        fallbacks: List<Target<'n>>,
+    }
+}
+
+shape! {
+    struct Target<'n> {
+        model: &'n str,
+        endpoint: &'n str,
+        weight: u64,
+        prefill: &'n str,
+    }
+}
+
+/// One target, or a list of them with weights.
+#[derive(Debug)]
+pub(super) enum TargetSet<'n> {
+    One(Box<Target<'n>>),
+    Weighted(List<Target<'n>>),
+}
+
+impl<'n> Read<'n> for TargetSet<'n> {
+    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+        if matches!(node.value, Value::List(_)) {
+            List::read(node, place, report).map(Self::Weighted)
+        } else {
+            Target::read(node, place, report).map(|target| Self::One(Box::new(target)))
+        }
+    }
+
+    #[cfg(test)]
+    fn describe(path: &str, paths: &mut Vec<String>) {
+        Target::describe(path, paths);
+    }
+}
+
+shape! {
+    struct RetryBackoff {
+        base: Duration,
+        max: Duration,
+    }
+}
+
+shape! {
+    struct FailoverOn<'n> {
+        statuses: StatusChanges,
+        error_codes: CodeChanges<'n>,
+    }
+}
+
+shape! {
+    struct StatusChanges {
+        add: List<u64>,
+        remove: List<u64>,
+    }
+}
+
+shape! {
+    struct CodeChanges<'n> {
+        add: List<&'n str>,
+        remove: List<&'n str>,
+    }
+}
+
+shape! {
+    struct Observability<'n> {
+        access_log: AccessLog<'n>,
+        otlp: NotYet,
+    }
+}
+
+shape! {
+    struct AccessLog<'n> {
+        path: &'n str,
+        format: &'n str,
+    }
+}
+
+impl<'n> File<'n> {
+    /// The names of the endpoints, those of refused ones too.
+    pub(super) fn endpoint_names(&self) -> Vec<&'n str> {
+        names(&self.endpoints)
+    }
+
+    /// The names of the policies, those of refused ones too.
+    pub(super) fn policy_names(&self) -> Vec<&'n str> {
+        names(&self.policies)
+    }
+}
+
+fn names<'n, T>(named: &Field<Named<'n, T>>) -> Vec<&'n str> {
+    let entries = named.value().map_or(&[][..], Vec::as_slice);
+    entries.iter().map(|Entry { name, .. }| *name).collect()
+}

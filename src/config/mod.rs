@@ -1,0 +1,140 @@
+//! The configuration file: one YAML document, read once into a [`Snapshot`] that can't be wrong.
+//!
+//! ```text
+//! text ── yaml ──> tree with lines ── read, file ──> what is written ── resolve ──> Configuration
+//!                                                                          │
+//!                                            variables, files (sources) ───┘
+//! ```
+//!
+//! - An unknown field is an error: a typing mistake in a failover policy must never be silent.
+//! - All errors of a file are reported together, each with its path, its line and the remedy; only
+//!   text that is no YAML at all stops at the first. Nothing starts and nothing is replaced while
+//!   there is one.
+//! - What is allowed and probably not meant (an endpoint that nothing uses) is a warning.
+//! - A secret stands elsewhere and is only named here; no message, no `Debug` and no warning shows it.
+//! - Relative paths start at the folder of the configuration file, wherever the process was started.
+//!
+//! Every field is described in `docs/configuration.md`; a test holds that to the code.
+
+mod error;
+mod file;
+mod pem;
+mod place;
+mod read;
+mod resolve;
+mod secret;
+mod sources;
+pub mod units;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use pingora_core::server::configuration::ServerConf;
+
+pub use self::error::{ConfigError, ConfigErrors};
+use self::error::Report;
+use self::file::File;
+use self::place::Place;
+use self::read::Read as _;
+use self::sources::Sources;
+use crate::policy::Snapshot;
+
+/// A whole configuration, valid.
+#[derive(Debug)]
+pub struct Configuration {
+    /// Pingora's own settings.
+    pub server: ServerConf,
+    /// Where callers connect, at least one.
+    pub listeners: Vec<Listener>,
+    /// Everything that a request needs.
+    pub snapshot: Snapshot,
+    /// Where the access log goes.
+    pub access_log: AccessLogPath,
+    /// What is allowed and probably not meant, each with its line and path.
+    pub warnings: Vec<String>,
+}
+
+/// An address on which callers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen; port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// Whether HTTP/2 with prior knowledge is understood; only without TLS.
+    pub h2c: bool,
+    /// The certificate to show; `None` on a cleartext port.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS towards callers. The files exist, hold what they should, and belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// The chain (PEM), the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key (PEM).
+    pub private_key: PathBuf,
+    /// Callers must show a certificate signed by one of these (PEM).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, in a folder that exists.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// Reads a configuration file. Relative paths in it start at its folder.
+///
+/// # Errors
+/// Everything that is wrong with it, or that it can't be read.
+pub fn load(path: &Path) -> Result<Configuration, ConfigErrors> {
+    let unreadable = |reason: String| ConfigError {
+        path: String::new(),
+        line: 0,
+        message: reason,
+    };
+    let bytes = std::fs::read(path).map_err(|error| unreadable(format!("can't be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        unreadable(format!("is no UTF-8 text, from byte {valid} on"))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    parse_in(folder, &text, &|name| std::env::var(name).ok())
+}
+
+/// Reads a configuration; `environment` looks variables up. Relative paths start at the process's
+/// own folder.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Configuration, ConfigErrors> {
+    parse_in(PathBuf::new(), text, environment)
+}
+
+fn parse_in(
+    folder: PathBuf,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Configuration, ConfigErrors> {
+    let tree = yaml::parse(text)?;
+    let mut report = Report::default();
+    let Some(file) = File::read(&tree, Place::ROOT, &mut report) else {
+        return Err(report.into_errors());
+    };
+    let sources = Sources { environment, folder };
+    resolve::resolve(&file, &sources, report)
+}

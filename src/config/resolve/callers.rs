@@ -1,0 +1,159 @@
+//! `authentication`, `environment` and `keys`: who may call, and in which environment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::error::Report;
+use super::super::file::{self, File};
+use super::super::place::Place;
+use super::super::read::{Written, items};
+use super::super::Listener;
+use super::check::{choice, choice_or, printable, required};
+use crate::policy::{Authentication, Caller, Callers, Environment, KeyDigest};
+
+pub(super) const ENVIRONMENTS: [(&str, Environment); 2] = [
+    (Environment::Production.name(), Environment::Production),
+    (Environment::Sandbox.name(), Environment::Sandbox),
+];
+
+/// The SHA-256 of nothing: the digest of a key that somebody forgot to put in.
+const DIGEST_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[derive(Clone, Copy)]
+enum Method {
+    Keys,
+    None,
+}
+
+/// How callers prove who they are.
+pub(super) fn authentication(
+    file: &File<'_>,
+    listeners: &[Listener],
+    report: &mut Report,
+) -> Option<Authentication> {
+    let place = Place::ROOT.field("authentication");
+    let choices = [("keys", Method::Keys), ("none", Method::None)];
+    let field = &file.authentication;
+    match choice_or(field, place, &choices, "ways of authentication", Method::Keys, report) {
+        Method::Keys => Some(Authentication::Keys(by_keys(file, report))),
+        Method::None => {
+            let line = field.given().map_or(1, |written| written.line);
+            everybody(file, line, listeners, report)
+        }
+    }
+}
+
+fn by_keys(file: &File<'_>, report: &mut Report) -> Callers {
+    let place = Place::ROOT.field("keys");
+    let what = "at least one, `standin key` makes it; or write `authentication: none`";
+    if let Some(written) = required(&file.keys, place, 1, what, report)
+        && written.value.is_empty()
+    {
+        report.error(place, written.line, format!("is empty; {what}"));
+    }
+    if let Some(environment) = file.environment.given() {
+        let message = "has no effect: a caller's key decides the environment";
+        report.warning(Place::ROOT.field("environment"), environment.line, message);
+    }
+    let mut seen = Seen::default();
+    let mut callers = Vec::new();
+    for (index, written) in items(&file.keys) {
+        callers.extend(caller(written, place.item(index), &mut seen, report));
+    }
+    Callers::new(callers)
+}
+
+/// On which line a digest and a name stood first.
+#[derive(Default)]
+struct Seen {
+    digests: HashMap<KeyDigest, usize>,
+    names: HashMap<(String, Environment), usize>,
+}
+
+fn caller(
+    written: &Written<file::CallerKey<'_>>,
+    place: Place<'_>,
+    seen: &mut Seen,
+    report: &mut Report,
+) -> Option<(KeyDigest, Caller)> {
+    let (key, line) = (&written.value, written.line);
+    let digest = digest(written, place.field("sha256"), seen, report);
+    let at = place.field("environment");
+    let environment = required(&key.environment, at, line, "production or sandbox", report)
+        .and_then(|word| choice(word, at, &ENVIRONMENTS, "environments", report));
+    let at = place.field("name");
+    let name = required(&key.name, at, line, "who holds the key, for the logs", report)
+        .filter(|name| printable(name, at, report));
+    let (name, environment) = (name?, environment?);
+    let names = &mut seen.names;
+    if let Some(first) = names.insert((name.value.to_owned(), environment), name.line) {
+        let message = format!("`{}` is the key of {environment} on line {first} already", name.value);
+        report.error(at, name.line, message);
+    }
+    let name = Arc::from(name.value);
+    Some((digest?, Caller { name, environment }))
+}
+
+/// Reads a digest. What stands there is never shown: it may be the key itself.
+fn digest(
+    written: &Written<file::CallerKey<'_>>,
+    place: Place<'_>,
+    seen: &mut Seen,
+    report: &mut Report,
+) -> Option<KeyDigest> {
+    let what = "the lower-case hex SHA-256 of the key: `standin key` makes both";
+    let text = required(&written.value.sha256, place, written.line, what, report)?;
+    let Some(digest) = parse_digest(text.value) else {
+        report.error(place, text.line, format!("must be 64 lower-case hex digits, {what}"));
+        return None;
+    };
+    if text.value == DIGEST_OF_NOTHING {
+        report.error(place, text.line, "is the digest of an empty key; `standin key` makes one");
+    }
+    if let Some(first) = seen.digests.insert(digest, text.line) {
+        let message = format!("is the digest of the key on line {first} already; keep one of them");
+        report.error(place, text.line, message);
+    }
+    Some(digest)
+}
+
+fn parse_digest(text: &str) -> Option<KeyDigest> {
+    let nibble = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?))
+        .collect();
+    bytes?.try_into().ok().map(KeyDigest)
+}
+
+/// Everybody calls, in the environment that is named.
+fn everybody(
+    file: &File<'_>,
+    line: usize,
+    listeners: &[Listener],
+    report: &mut Report,
+) -> Option<Authentication> {
+    if let Some(keys) = file.keys.given() {
+        let message = "have no effect with `authentication: none`";
+        report.warning(Place::ROOT.field("keys"), keys.line, message);
+    }
+    for Listener { address, .. } in listeners {
+        if !address.ip().is_loopback() {
+            let message = format!("everybody who reaches {address} may call, at your expense");
+            report.warning(Place::ROOT.field("authentication"), line, message);
+        }
+    }
+    let place = Place::ROOT.field("environment");
+    let what = "with `authentication: none` it says where all calls belong: production or sandbox";
+    let word = required(&file.environment, place, line, what, report)?;
+    let environment = choice(word, place, &ENVIRONMENTS, "environments", report)?;
+    let name = Arc::from("anonymous");
+    Some(Authentication::None(Caller { name, environment }))
+}

@@ -1,0 +1,146 @@
+//! The checks that many fields share. Each reports what is wrong and gives `None` for it.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::super::error::Report;
+use super::super::place::Place;
+use super::super::read::{Field, Written};
+use super::super::units::show_duration;
+
+/// Of anything that is waited for.
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+
+/// Of a wait that may be left out.
+pub(super) const WAIT: RangeInclusive<Duration> = Duration::ZERO..=*TIMEOUT.end();
+
+/// Of a share among others; more would only make tables larger.
+pub(super) const WEIGHT: RangeInclusive<u64> = 1..=1_000;
+
+/// What is given at a field; where nothing is, `what` says what should be.
+pub(super) fn required<'f, T>(
+    field: &'f Field<T>,
+    place: Place<'_>,
+    parent_line: usize,
+    what: &str,
+    report: &mut Report,
+) -> Option<&'f Written<T>> {
+    if field.is_absent() {
+        report.error(place, parent_line, format!("is missing; {what}"));
+    }
+    field.given()
+}
+
+/// The value of a word; `plural` says what kind of words these are.
+pub(super) fn choice<T: Copy>(
+    word: &Written<&str>,
+    place: Place<'_>,
+    choices: &[(&str, T)],
+    plural: &str,
+    report: &mut Report,
+) -> Option<T> {
+    let chosen = choices.iter().find(|(name, _)| *name == word.value);
+    if chosen.is_none() {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        unknown(word, place, &names, plural, report);
+    }
+    chosen.map(|(_, value)| *value)
+}
+
+/// The value of an optional word.
+pub(super) fn choice_or<T: Copy>(
+    field: &Field<&str>,
+    place: Place<'_>,
+    choices: &[(&str, T)],
+    plural: &str,
+    default: T,
+    report: &mut Report,
+) -> T {
+    let chosen = field.given();
+    chosen
+        .and_then(|word| choice(word, place, choices, plural, report))
+        .unwrap_or(default)
+}
+
+/// Reports a word or a name that stands for nothing.
+pub(super) fn unknown(
+    word: &Written<&str>,
+    place: Place<'_>,
+    names: &[&str],
+    plural: &str,
+    report: &mut Report,
+) {
+    let remedy = report.remedy(word.value, plural, names);
+    report.error(place, word.line, format!("`{}` is unknown; {remedy}", word.value));
+}
+
+/// A duration that makes sense here.
+pub(super) fn duration(
+    field: &Field<Duration>,
+    place: Place<'_>,
+    range: &RangeInclusive<Duration>,
+    report: &mut Report,
+) -> Option<Duration> {
+    in_range(field, place, range, |value| show_duration(*value), report)
+}
+
+/// A number or a size that makes sense here.
+pub(super) fn within<T: Copy + PartialOrd + Display>(
+    field: &Field<T>,
+    place: Place<'_>,
+    range: &RangeInclusive<T>,
+    report: &mut Report,
+) -> Option<T> {
+    in_range(field, place, range, T::to_string, report)
+}
+
+/// The same for a number that is kept in 32 bits.
+pub(super) fn small_number(
+    field: &Field<u64>,
+    place: Place<'_>,
+    range: &RangeInclusive<u64>,
+    report: &mut Report,
+) -> Option<u32> {
+    within(field, place, range, report).and_then(|number| number.try_into().ok())
+}
+
+fn in_range<T: Copy + PartialOrd>(
+    field: &Field<T>,
+    place: Place<'_>,
+    range: &RangeInclusive<T>,
+    show: impl Fn(&T) -> String,
+    report: &mut Report,
+) -> Option<T> {
+    let written = field.given()?;
+    if range.contains(&written.value) {
+        return Some(written.value);
+    }
+    let (value, least, most) = (show(&written.value), show(range.start()), show(range.end()));
+    report.error(place, written.line, format!("must be from {least} to {most}, not {value}"));
+    None
+}
+
+/// Text that may stand in a header and in a log: not empty, no control characters, no white space
+/// around it.
+pub(super) fn printable(text: &Written<&str>, place: Place<'_>, report: &mut Report) -> bool {
+    let value = text.value;
+    let wrong = if value.is_empty() {
+        "must not be empty"
+    } else if value.chars().any(char::is_control) {
+        "must not have control characters in it"
+    } else if value.trim() != value {
+        "must not begin or end with white space"
+    } else {
+        return true;
+    };
+    report.error(place, text.line, wrong);
+    false
+}
+
+/// Whether `text` is an absolute path of a URL without a query, every character of it allowed there.
+pub(super) fn is_url_path(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
+    text.starts_with('/') && text.bytes().all(allowed)
+}

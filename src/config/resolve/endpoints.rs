@@ -1,0 +1,340 @@
+//! `endpoints`: where models are served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::error::Report;
+use super::super::file;
+use super::super::pem;
+use super::super::place::Place;
+use super::super::read::{Entry, Field, Written, items};
+use super::super::secret;
+use super::super::sources::Sources;
+use super::check::{
+    TIMEOUT, WEIGHT, choice, choice_or, duration, is_url_path, required, small_number,
+};
+use super::listeners::of_file;
+use super::url;
+use crate::policy::{
+    Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
+    Scheme, Secret, UpstreamTls,
+};
+
+/// Providers of the format that this version can't speak to.
+const NOT_YET: [&str; 2] = ["gemini", "bedrock"];
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An endpoint by its entry; `None` where something about it is wrong.
+pub(super) fn endpoint(
+    id: EndpointId,
+    entry: &Entry<'_, file::Endpoint<'_>>,
+    place: Place<'_>,
+    sources: &Sources<'_>,
+    report: &mut Report,
+) -> Option<Endpoint> {
+    if !is_name(entry.name) {
+        let message = "an endpoint's name is made of letters, digits, `-`, `_` and `.`, at most 64 of them";
+        report.error(place, entry.line, message);
+    }
+    let body = entry.body.as_ref()?;
+    let endpoint = &body.value;
+    let provider = provider(&endpoint.provider, place.field("provider"), report);
+    let backends = backends(body, place, report);
+    let api_key = endpoint.api_key.given().and_then(|source| {
+        secret::fetch(source, place.field("api_key"), sources, report)
+    });
+    let tls = tls(&endpoint.tls, &backends, place.field("tls"), sources, report);
+    if let (Some(_), Some(key)) = (&api_key, endpoint.api_key.given()) {
+        warn_of_cleartext(&backends, key.line, place.field("api_key"), report);
+    }
+    let at = place.field("http_version");
+    let versions = [
+        ("auto", HttpVersion::Auto),
+        ("1.1", HttpVersion::Http1),
+        ("2", HttpVersion::Http2),
+    ];
+    Some(Endpoint {
+        id,
+        name: Arc::from(entry.name),
+        http_version: choice_or(&endpoint.http_version, at, &versions, "HTTP versions", HttpVersion::Auto, report),
+        balance: balance(body, place, report),
+        api_key,
+        rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path"), report),
+        connect_timeout: duration(&endpoint.connect_timeout, place.field("connect_timeout"), &TIMEOUT, report)
+            .unwrap_or(CONNECT_TIMEOUT),
+        health_check: health_check(&endpoint.health_check, place.field("health_check"), report),
+        tls,
+        provider: provider?,
+        backends,
+    })
+}
+
+/// It stands in a header of every answer and in the path of errors.
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn provider(field: &Field<&str>, place: Place<'_>, report: &mut Report) -> Option<Provider> {
+    let Some(word) = field.given() else {
+        return Some(Provider::OpenAi);
+    };
+    if NOT_YET.contains(&word.value) {
+        let message = format!(
+            "`{}` is not supported yet by this version; its OpenAI-compatible API, if there is one, works as `custom`",
+            word.value
+        );
+        report.error(place, word.line, message);
+        return None;
+    }
+    choice(word, place, &Provider::NAMES, "providers", report)
+}
+
+/// The addresses: one `url`, or `backends` with weights.
+fn backends(
+    body: &Written<file::Endpoint<'_>>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Vec<Backend> {
+    let (endpoint, line) = (&body.value, body.line);
+    let at = place.field("backends");
+    match (&endpoint.url, &endpoint.backends) {
+        (Field::Absent, Field::Absent) => {
+            let message = "is missing; the address of the endpoint: https://HOST, or several under `backends`";
+            report.error(place.field("url"), line, message);
+        }
+        (Field::Given(_), Field::Given(several)) => {
+            report.error(at, several.line, "can't stand beside `url`; leave one of them out");
+        }
+        (Field::Absent, Field::Given(several)) if several.value.is_empty() => {
+            report.error(at, several.line, "is empty; at least one: [{url: https://HOST}]");
+        }
+        _ => {}
+    }
+    let mut backends = Vec::new();
+    if let Some(url) = endpoint.url.given() {
+        backends.extend(backend(url, 1, place.field("url"), report));
+    }
+    let mut lines = HashMap::new();
+    for (index, written) in items(&endpoint.backends) {
+        let place = at.item(index);
+        let weight = small_number(&written.value.weight, place.field("weight"), &WEIGHT, report);
+        let at = place.field("url");
+        let what = "the backend's address: http://HOST:PORT";
+        let Some(url) = required(&written.value.url, at, written.line, what, report) else {
+            continue;
+        };
+        let Some(backend) = backend(url, weight.unwrap_or(1), at, report) else {
+            continue;
+        };
+        let address = (backend.host.clone(), backend.port);
+        if let Some(first) = lines.insert(address, url.line) {
+            let message = format!("is the address of the backend on line {first} already; give that one more weight");
+            report.error(at, url.line, message);
+        }
+        backends.push(backend);
+    }
+    backends
+}
+
+fn backend(
+    written: &Written<&str>,
+    weight: u32,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<Backend> {
+    url::backend(written.value, weight)
+        .map_err(|message| report.error(place, written.line, message))
+        .ok()
+}
+
+#[derive(Clone, Copy)]
+enum BalanceWord {
+    RoundRobin,
+    Random,
+    Consistent,
+    LeastBusy,
+}
+
+fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>, report: &mut Report) -> Balance {
+    let endpoint = &body.value;
+    let words = [
+        ("round_robin", BalanceWord::RoundRobin),
+        ("random", BalanceWord::Random),
+        ("consistent", BalanceWord::Consistent),
+        ("least_busy", BalanceWord::LeastBusy),
+    ];
+    let at = place.field("balance");
+    let word = choice_or(&endpoint.balance, at, &words, "balances", BalanceWord::RoundRobin, report);
+    let header = place.field("affinity_header");
+    let consistent = matches!(word, BalanceWord::Consistent);
+    if let Some(written) = endpoint.affinity_header.given()
+        && !consistent
+    {
+        let message = "has no effect without `balance: consistent`; leave it out";
+        report.error(header, written.line, message);
+    }
+    match word {
+        BalanceWord::RoundRobin => Balance::RoundRobin,
+        BalanceWord::Random => Balance::Random,
+        BalanceWord::LeastBusy => Balance::LeastBusy,
+        BalanceWord::Consistent => Balance::Consistent {
+            affinity_header: affinity_header(body, header, report).unwrap_or_default(),
+        },
+    }
+}
+
+fn affinity_header(
+    body: &Written<file::Endpoint<'_>>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<String> {
+    let what = "with `balance: consistent` it names the request header that is hashed";
+    let written = required(&body.value.affinity_header, place, body.line, what, report)?;
+    match http::HeaderName::try_from(written.value) {
+        Ok(name) => Some(name.as_str().to_owned()),
+        Err(_) => {
+            report.error(place, written.line, "is no name of a header, such as x-session-id");
+            None
+        }
+    }
+}
+
+fn health_check(
+    field: &Field<file::HealthCheck<'_>>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<HealthCheck> {
+    let check = field.value()?;
+    let path = check.path.value().copied().unwrap_or("/health");
+    if let Some(written) = check.path.given()
+        && !is_url_path(path)
+    {
+        report.error(place.field("path"), written.line, "must be a path such as /health");
+    }
+    let interval_range = Duration::from_millis(100)..=*TIMEOUT.end();
+    let interval = duration(&check.interval, place.field("interval"), &interval_range, report)
+        .unwrap_or(Duration::from_secs(5));
+    let timeout = duration(&check.timeout, place.field("timeout"), &TIMEOUT, report);
+    if let (Some(timeout), Some(written)) = (timeout, check.timeout.given())
+        && timeout > interval
+    {
+        report.error(place.field("timeout"), written.line, "must not be longer than `interval`");
+    }
+    let mut in_a_row = |field: &Field<u64>, name: &str, default| {
+        small_number(field, place.field(name), &(1..=1_000), report).unwrap_or(default)
+    };
+    Some(HealthCheck {
+        path: path.to_owned(),
+        interval,
+        timeout: timeout.unwrap_or(Duration::from_secs(2).min(interval)),
+        healthy_after: in_a_row(&check.healthy_after, "healthy_after", 1),
+        unhealthy_after: in_a_row(&check.unhealthy_after, "unhealthy_after", 3),
+    })
+}
+
+fn rewrite_path(
+    field: &Field<file::RewritePath<'_>>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<PathRewrite> {
+    let written = field.given()?;
+    let mut side = |field, name, what| {
+        let at = place.field(name);
+        let text: &Written<&str> = required(field, at, written.line, what, report)?;
+        if !is_url_path(text.value) {
+            report.error(at, text.line, "must be a path that begins with `/` and has no query");
+            return None;
+        }
+        Some(text.value.trim_end_matches('/').to_owned())
+    };
+    let rewrite = &written.value;
+    let from = side(&rewrite.from, "from", "the prefix that is replaced, such as /v1");
+    let to = side(&rewrite.to, "to", "what stands there instead, such as /v1beta/openai");
+    let (from, to) = (from?, to?);
+    if from.is_empty() {
+        let message = "must be more than `/`; what comes before every path is the base path of the `url`";
+        report.error(place.field("from"), written.line, message);
+    }
+    Some(PathRewrite { from, to })
+}
+
+fn tls(
+    field: &Field<file::UpstreamTls<'_>>,
+    backends: &[Backend],
+    place: Place<'_>,
+    sources: &Sources<'_>,
+    report: &mut Report,
+) -> UpstreamTls {
+    let Some(written) = field.given() else {
+        return UpstreamTls::default();
+    };
+    let tls = &written.value;
+    let https = |backend: &Backend| backend.scheme == Scheme::Https;
+    if !backends.is_empty() && !backends.iter().any(https) {
+        report.warning(place, written.line, "has no effect: no address of the endpoint is https://");
+    }
+    let verify = tls.verify.value().copied().unwrap_or(true);
+    if let (false, Some(verify)) = (verify, tls.verify.given()) {
+        let message = "false: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead";
+        report.warning(place.field("verify"), verify.line, message);
+    }
+    let ca = tls.ca.given().and_then(|path| {
+        let pem = sources.bytes(path.value, pem::MAX_BYTES);
+        let checked = pem.and_then(|pem| pem::check_authorities(&pem).map(|()| pem));
+        of_file(checked, path, place.field("ca"), report)
+    });
+    if let Some(name) = tls.sni.given()
+        && !url::is_host_name(name.value)
+    {
+        report.error(place.field("sni"), name.line, "must be a host name");
+    }
+    UpstreamTls {
+        ca,
+        verify,
+        sni: tls.sni.value().map(|name| name.to_ascii_lowercase()),
+        client_certificate: client_certificate(written, place, sources, report),
+    }
+}
+
+fn client_certificate(
+    written: &Written<file::UpstreamTls<'_>>,
+    place: Place<'_>,
+    sources: &Sources<'_>,
+    report: &mut Report,
+) -> Option<(Vec<u8>, Secret)> {
+    let (tls, line) = (&written.value, written.line);
+    if tls.client_certificate.is_absent() && tls.client_key.is_absent() {
+        return None;
+    }
+    let certificate_at = place.field("client_certificate");
+    let key_at = place.field("client_key");
+    let what = "a client shows a certificate and has its key: both are needed";
+    let certificate = required(&tls.client_certificate, certificate_at, line, what, report);
+    let key = required(&tls.client_key, key_at, line, what, report);
+    let (certificate, key) = (certificate?, key?);
+
+    let pem = sources.bytes(certificate.value, pem::MAX_BYTES);
+    let pem = pem.and_then(|pem| Ok((pem::certificates(&pem)?, pem)));
+    let chain = of_file(pem, certificate, certificate_at, report);
+    let secret = sources.text(key.value, pem::MAX_BYTES).map(Secret::new);
+    let secret = of_file(secret, key, key_at, report);
+    let ((chain, pem), secret) = (chain?, secret?);
+    let checked = pem::check_private_key(secret.expose().as_bytes(), chain);
+    of_file(checked, key, key_at, report)?;
+    Some((pem, secret))
+}
+
+/// A key that goes over a network in cleartext can be read there.
+fn warn_of_cleartext(backends: &[Backend], line: usize, place: Place<'_>, report: &mut Report) {
+    let is_near = |host: &str| {
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    };
+    let exposed = |backend: &&Backend| backend.scheme == Scheme::Http && !is_near(&backend.host);
+    if let Some(backend) = backends.iter().find(exposed) {
+        let message = format!("is sent to {} in cleartext; use https://", backend.host);
+        report.warning(place, line, message);
+    }
+}

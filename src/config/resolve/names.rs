@@ -1,0 +1,75 @@
+//! What a name of the file stands for.
+
+use std::collections::HashMap;
+
+use super::super::error::Report;
+use super::super::file::File;
+use super::super::place::Place;
+use super::super::read::Written;
+use super::check::unknown;
+
+/// The endpoints and policies of a file by name, those that were refused too: who uses them is not
+/// at fault.
+pub(super) struct Names<'n> {
+    endpoints: Table<'n>,
+    policies: Table<'n>,
+}
+
+struct Table<'n> {
+    /// In the order of the file.
+    names: Vec<&'n str>,
+    places: HashMap<&'n str, usize>,
+}
+
+impl<'n> Names<'n> {
+    pub(super) fn of(file: &File<'n>) -> Self {
+        Self {
+            endpoints: Table::new(file.endpoint_names()),
+            policies: Table::new(file.policy_names()),
+        }
+    }
+
+    /// The place of an endpoint in the file.
+    pub(super) fn endpoint(
+        &self,
+        name: &Written<&str>,
+        place: Place<'_>,
+        report: &mut Report,
+    ) -> Option<usize> {
+        self.endpoints.find(name, place, "endpoints", report)
+    }
+
+    /// The place of a policy in the file.
+    pub(super) fn policy(
+        &self,
+        name: &Written<&str>,
+        place: Place<'_>,
+        report: &mut Report,
+    ) -> Option<usize> {
+        self.policies.find(name, place, "policies", report)
+    }
+}
+
+impl<'n> Table<'n> {
+    fn new(names: Vec<&'n str>) -> Self {
+        let places = names.iter().enumerate().map(|(index, name)| (*name, index));
+        Self {
+            places: places.collect(),
+            names,
+        }
+    }
+
+    fn find(
+        &self,
+        name: &Written<&str>,
+        place: Place<'_>,
+        plural: &str,
+        report: &mut Report,
+    ) -> Option<usize> {
+        let found = self.places.get(name.value).copied();
+        if found.is_none() {
+            unknown(name, place, &self.names, plural, report);
+        }
+        found
+    }
+}

@@ -1,0 +1,189 @@
+//! `operations`: what callers may invoke, and which policies it has.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use http::Method;
+
+use super::super::error::Report;
+use super::super::file::{self, File};
+use super::super::place::Place;
+use super::super::read::{Field, Written, items};
+use super::check::{choice, is_url_path, required};
+use super::formats;
+use super::names::Names;
+use super::routes;
+use crate::policy::{
+    Endpoint, EndpointId, Environment, FailoverPolicy, Format, Operation, OperationId,
+    PerEnvironment, Routes,
+};
+
+/// The methods that an operation may have, and whether a body with a model in it comes with them.
+const METHODS: [(&str, (Method, bool)); 7] = [
+    ("POST", (Method::POST, true)),
+    ("GET", (Method::GET, false)),
+    ("PUT", (Method::PUT, true)),
+    ("PATCH", (Method::PATCH, true)),
+    ("DELETE", (Method::DELETE, false)),
+    ("HEAD", (Method::HEAD, false)),
+    ("OPTIONS", (Method::OPTIONS, false)),
+];
+
+/// What operations refer to. Whatever was refused is `None`, at its place in the file.
+pub(super) struct Context<'c, 'n> {
+    pub(super) file: &'c File<'n>,
+    pub(super) names: &'c Names<'n>,
+    pub(super) endpoints: &'c [Option<Endpoint>],
+    pub(super) policies: &'c [Option<FailoverPolicy>],
+}
+
+/// The operations, at least one; `None` for one that was refused.
+pub(super) fn operations(
+    context: &Context<'_, '_>,
+    report: &mut Report,
+) -> Vec<Option<Operation>> {
+    let place = Place::ROOT.field("operations");
+    let what = "at least one: [{path: /v1/chat/completions, policies: […]}]";
+    let field = &context.file.operations;
+    if let Some(written) = required(field, place, 1, what, report)
+        && written.value.is_empty()
+    {
+        report.error(place, written.line, format!("is empty; {what}"));
+    }
+    let mut lines = HashMap::new();
+    let mut operations = Vec::new();
+    for (index, written) in items(field) {
+        let place = place.item(index);
+        let id = OperationId(super::id(index));
+        let operation = operation(id, written, place, context, report);
+        if let Some(operation) = &operation {
+            let key = (operation.method.clone(), Arc::clone(&operation.path));
+            if let Some(first) = lines.insert(key, written.line) {
+                let message = format!("is the operation on line {first} already");
+                report.error(place.field("path"), written.line, message);
+            }
+        }
+        operations.push(operation);
+    }
+    operations
+}
+
+fn operation(
+    id: OperationId,
+    written: &Written<file::Operation<'_>>,
+    place: Place<'_>,
+    context: &Context<'_, '_>,
+    report: &mut Report,
+) -> Option<Operation> {
+    let (operation, line) = (&written.value, written.line);
+    let (method, has_body) = method(&operation.method, place.field("method"), report)?;
+    let path = path(written, place.field("path"), report)?;
+    let at = place.field("default_endpoint");
+    let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context, report);
+    let at = place.field("policies");
+    let listed = items(&operation.policies).next().map(|(_, first)| first.line);
+    if let (Some(line), false) = (listed, has_body) {
+        let message = format!("a {method} has no body that names a model; leave the policies out");
+        report.error(at, line, message);
+    }
+    let policies = policies(operation, path, at, context, report);
+    if listed.is_none() && operation.default_endpoint.is_absent() && operation.policies.given().is_none_or(|list| list.value.is_empty()) {
+        report.error(place, line, "leads nowhere; it needs a `default_endpoint` or `policies`");
+    }
+    Some(Operation {
+        id,
+        method,
+        path: Arc::from(path),
+        format: Format::of_path(path),
+        default_endpoint,
+        routes: listed.map(|_| policies),
+    })
+}
+
+fn method(
+    field: &Field<&str>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<(Method, bool)> {
+    let Some(word) = field.given() else {
+        return Some(METHODS[0].1.clone());
+    };
+    let names = METHODS.each_ref().map(|(name, method)| (*name, method));
+    choice(word, place, &names, "methods", report).cloned()
+}
+
+fn path<'n>(
+    written: &Written<file::Operation<'n>>,
+    place: Place<'_>,
+    report: &mut Report,
+) -> Option<&'n str> {
+    let what = "what callers ask for, such as /v1/chat/completions";
+    let path = required(&written.value.path, place, written.line, what, report)?;
+    let wrong = if path.value.contains("{model}") {
+        "a model in the path (`{model}`) is not supported yet by this version"
+    } else if !is_url_path(path.value) {
+        "must be a path that begins with `/` and has no query, such as /v1/chat/completions"
+    } else {
+        return Some(path.value);
+    };
+    report.error(place, path.line, wrong);
+    None
+}
+
+fn default_endpoint(
+    field: &Field<file::DefaultEndpoint<'_>>,
+    path: &str,
+    place: Place<'_>,
+    context: &Context<'_, '_>,
+    report: &mut Report,
+) -> PerEnvironment<Option<EndpointId>> {
+    let mut result = PerEnvironment::default();
+    let Some(written) = field.given() else {
+        return result;
+    };
+    let by_environment = [&written.value.production, &written.value.sandbox];
+    if by_environment.iter().all(|field| field.is_absent()) {
+        let message = "names no endpoint; write {production: NAME, sandbox: NAME}, or one of them";
+        report.error(place, written.line, message);
+    }
+    for (environment, field) in Environment::ALL.into_iter().zip(by_environment) {
+        let at = place.field(environment.name());
+        let Some(name) = field.given() else { continue };
+        let Some(index) = context.names.endpoint(name, at, report) else {
+            continue;
+        };
+        if let Some(endpoint) = &context.endpoints[index] {
+            formats::warn_of_default(endpoint, path, at, name.line, report);
+            *result.get_mut(environment) = Some(endpoint.id);
+        }
+    }
+    result
+}
+
+/// The table of the policies that are listed.
+fn policies(
+    operation: &file::Operation<'_>,
+    path: &str,
+    place: Place<'_>,
+    context: &Context<'_, '_>,
+    report: &mut Report,
+) -> PerEnvironment<Routes> {
+    let mut seen = HashSet::new();
+    let mut table = routes::Table::default();
+    for (index, name) in items(&operation.policies) {
+        let at = place.item(index);
+        let Some(policy) = context.names.policy(name, at, report) else {
+            continue;
+        };
+        if !seen.insert(policy) {
+            report.error(at, name.line, format!("`{}` stands in this list twice", name.value));
+            continue;
+        }
+        if let Some(resolved) = &context.policies[policy] {
+            formats::check_chains(resolved, path, context.endpoints, at, name.line, report);
+            let matches = routes::matches_of(context.file, policy);
+            table.add(resolved, matches, at, name.line, report);
+        }
+    }
+    table.finish()
+}

@@ -1,0 +1,137 @@
+//! The door: who calls, what is invoked, and whether it can be read at all.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_http::RequestHeader;
+use sha2::{Digest, Sha256};
+
+use super::error::Rejection;
+use super::outgoing::split_query;
+use crate::policy::{Authentication, Caller, KeyDigest, NoOperation, Operation, Snapshot};
+
+/// Where a caller's key may stand besides `authorization: Bearer`.
+const KEY_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
+
+/// Who calls, by the key in the request.
+///
+/// # Errors
+/// 401 without a key, or with one that isn't in the configuration.
+pub(super) fn authenticate<'a>(
+    snapshot: &'a Snapshot,
+    headers: &HeaderMap,
+) -> Result<&'a Caller, Rejection> {
+    let callers = match &snapshot.authentication {
+        Authentication::None(everybody) => return Ok(everybody),
+        Authentication::Keys(callers) => callers,
+    };
+    let key = key(headers).ok_or_else(|| {
+        Rejection::unauthorized("No API key in the request. Send `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`.")
+    })?;
+    callers
+        .find(&KeyDigest(Sha256::digest(key).into()))
+        .ok_or_else(|| Rejection::unauthorized("The API key isn't one of this gateway's. Check it, or ask the gateway's operator for a new one."))
+}
+
+fn key(headers: &HeaderMap) -> Option<&[u8]> {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(bearer)
+        .or_else(|| {
+            KEY_HEADERS
+                .iter()
+                .find_map(|name| headers.get(name))
+                .map(HeaderValue::as_bytes)
+        })
+}
+
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| key.trim_ascii())
+}
+
+/// What is invoked.
+///
+/// # Errors
+/// 404 for an unknown path, 405 for a known one with another method.
+pub(super) fn operation<'a>(
+    snapshot: &'a Snapshot,
+    request: &RequestHeader,
+) -> Result<&'a Operation, Rejection> {
+    let (path, _) = split_query(request);
+    snapshot
+        .operation(&request.method, path)
+        .map_err(|missing| match missing {
+            NoOperation::UnknownPath => Rejection::unknown_operation(path),
+            NoOperation::OtherMethods(allowed) => {
+                Rejection::method_not_allowed(&request.method, &allowed)
+            }
+        })
+}
+
+/// Whether a body that must be read for its model can be.
+///
+/// # Errors
+/// 415 for a content-encoding, or for a content-type that isn't JSON; 413 for a length over the
+/// limit; 411 for no body at all.
+pub(super) fn readable(
+    request: &RequestHeader,
+    snapshot: &Snapshot,
+    has_body: bool,
+) -> Result<(), Rejection> {
+    let headers = &request.headers;
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            return Err(Rejection::unsupported(
+                "unsupported_content_encoding",
+                format!(
+                    "A body with content-encoding {encoding:?} can't be read for its model. Send it uncompressed."
+                ),
+            ));
+        }
+    }
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        if !is_json(kind.as_bytes()) {
+            return Err(Rejection::unsupported(
+                "unsupported_content_type",
+                format!(
+                    "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
+                ),
+            ));
+        }
+    }
+    if content_length(headers).is_some_and(|length| length > snapshot.limits.request_body) {
+        return Err(Rejection::too_large(snapshot.limits.request_body));
+    }
+    if !has_body
+        && request.version != http::Version::HTTP_2
+        && headers.get(header::CONTENT_LENGTH).is_none()
+    {
+        return Err(Rejection::length_required());
+    }
+    Ok(())
+}
+
+/// The length that the request's head promises. Its framing was checked before.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// Whether a media type is JSON: `application/json`, `text/json` or `…+json`.
+pub(super) fn is_json(media_type: &[u8]) -> bool {
+    let essence = media_type
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_ascii_lowercase();
+    matches!(&*essence, b"application/json" | b"text/json") || essence.ends_with(b"+json")
+}

@@ -1,0 +1,294 @@
+//! The loop at the heart of it: one target after the other, until one gives an answer that can be
+//! shown to the client.
+//!
+//! ```text
+//!        ┌──────────────────────────── next target ───────────────────────────┐
+//!        ▼                                                                    │
+//!  choose ──> exchange ──> hold ──> judge ──┬─ success, client's fault ─> respond
+//!    │            ▲                         ├─ transient, retries left ─> wait ─┐
+//!    │            └─────────── same target ─┼───────────────────────────────────┘
+//!    │                                      └─ target's fault ─> suspend ───────┘
+//!    └─ none left, or all suspended ─> Failure
+//! ```
+//!
+//! Nothing is sent to the client before `respond`: up to there every failure has a next target.
+//! Dropping this future at any point cancels the exchange under way and hands back a claimed probe.
+
+use std::future::pending;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::choose::{How, Next, Tried, choose, order};
+use super::client::{Client, Interrupted};
+use super::deadlines::Deadlines;
+use super::error::Failure;
+use super::exchange::{self, Exchange};
+use super::hold::{Held, hold};
+use super::judge::{ExchangeFault, Outcome, Verdict, judge_answer, judge_fault, suspend_for};
+use super::ledger::Ledger;
+use super::outgoing::Outgoing;
+use super::patience::Patience;
+use super::suspension::Permit;
+use super::table::Table;
+use crate::policy::{Chain, FailoverPolicy, Format, StreamRescue, Target};
+use crate::provider;
+
+/// What a request's failover follows, fixed when it was routed.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) table: &'a Table,
+    pub(super) policy: &'a FailoverPolicy,
+    pub(super) chain: &'a Chain,
+    pub(super) format: Format,
+    /// Which of a weighted target set is first.
+    pub(super) drawn: usize,
+    /// The request asks for a stream.
+    pub(super) streaming: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// The target at a place of the chain.
+    pub(super) fn target(&self, index: usize) -> &'a Target {
+        let weighted = &self.chain.target;
+        weighted
+            .get(index)
+            .unwrap_or_else(|| &self.chain.fallbacks[index - weighted.len()])
+    }
+
+    /// Whether a stream that breaks may go on at another target.
+    pub(super) const fn rescues(&self) -> bool {
+        matches!(self.policy.stream_rescue, StreamRescue::Continue)
+    }
+}
+
+/// An answer that can be shown to the client.
+pub(super) struct Won<'a> {
+    pub(super) target: &'a Target,
+    pub(super) held: Held,
+    pub(super) deadlines: Deadlines,
+}
+
+/// A request on its way through its chain.
+pub(super) struct Trip<'a> {
+    pub(super) plan: Plan<'a>,
+    tried: Tried,
+    /// When the last attempt or wait must be over.
+    overall: Option<Instant>,
+}
+
+impl<'a> Trip<'a> {
+    pub(super) fn new(plan: Plan<'a>) -> Self {
+        Self {
+            plan,
+            tried: Tried::default(),
+            overall: plan
+                .policy
+                .overall_timeout
+                .map(|span| Instant::now() + span),
+        }
+    }
+
+    /// Tries target after target until one gives an answer to show.
+    ///
+    /// # Errors
+    /// That all failed, or that the client has left.
+    pub(super) async fn run(
+        &mut self,
+        client: &mut Client<'_>,
+        outgoing: &Outgoing,
+        ledger: &mut Ledger,
+    ) -> Result<Won<'a>, Failure> {
+        loop {
+            let (target, permit) = self.next(ledger)?;
+            match self.at_target(target, client, outgoing, ledger).await? {
+                Ok(won) => {
+                    succeed(&self.plan, target, permit, &won.held);
+                    return Ok(won);
+                }
+                Err(verdict) => fail(&self.plan, permit, &verdict),
+            }
+            if self
+                .overall
+                .is_some_and(|overall| Instant::now() >= overall)
+            {
+                return Err(ledger.exhausted(self.plan.table).into());
+            }
+        }
+    }
+
+    /// The next target and the leave to try it.
+    pub(super) fn next(&mut self, ledger: &Ledger) -> Result<(&'a Target, Permit<'a>), Failure> {
+        let plan = self.plan;
+        loop {
+            let now = Instant::now().into_std();
+            let pair = |index| plan.table.pair(plan.target(index).pair);
+            let next = choose(
+                order(plan.drawn, plan.chain.len()),
+                &self.tried,
+                |index| pair(index).standing(now),
+                plan.policy.when_all_suspended,
+            );
+            let (index, how) = match next {
+                Next::Target { index, how } => (index, how),
+                Next::AllSuspended { until } => {
+                    let wait = until.saturating_duration_since(now);
+                    return Err(ledger.all_suspended(wait).into());
+                }
+                Next::Exhausted => return Err(ledger.exhausted(plan.table).into()),
+            };
+            let permit = match how {
+                How::Healthy | How::Probe => pair(index).try_admit(now),
+                How::BesideProbe | How::Soonest => Some(pair(index).force(now)),
+            };
+            // Another request may have been quicker with the probe: then choose again.
+            if let Some(permit) = permit {
+                self.tried.insert(index);
+                return Ok((plan.target(index), permit));
+            }
+        }
+    }
+
+    /// Tries one target, again where the policy says so: the outer error ends the request, the
+    /// inner one is the target's last verdict.
+    async fn at_target(
+        &self,
+        target: &'a Target,
+        client: &mut Client<'_>,
+        outgoing: &Outgoing,
+        ledger: &mut Ledger,
+    ) -> Result<Result<Won<'a>, Verdict>, Failure> {
+        let mut patience = Patience::new(self.plan.policy);
+        loop {
+            let verdict = match self.attempt(target, client, outgoing, ledger).await? {
+                Ok(won) => return Ok(Ok(won)),
+                Err(verdict) => verdict,
+            };
+            let Some(wait) = patience.wait_after(&verdict) else {
+                return Ok(Err(verdict));
+            };
+            let until = Instant::now() + wait;
+            if self.overall.is_some_and(|overall| until >= overall) {
+                return Ok(Err(verdict));
+            }
+            let waited = client.wait(Some(until), pending::<()>()).await;
+            if waited == Err(Interrupted::ClientGone) {
+                return Err(Failure::ClientGone);
+            }
+        }
+    }
+
+    /// One attempt: an exchange and the judgement of it, up to where it would be shown.
+    pub(super) async fn attempt(
+        &self,
+        target: &'a Target,
+        client: &mut Client<'_>,
+        outgoing: &Outgoing,
+        ledger: &mut Ledger,
+    ) -> Result<Result<Won<'a>, Verdict>, Failure> {
+        let plan = &self.plan;
+        let endpoint = plan.table.endpoint(target.endpoint);
+        let deadlines = Deadlines::begin(plan.policy, plan.streaming, self.overall);
+        ledger.begin(endpoint.name(), Some(&target.model));
+        let begin = exchange::begin(endpoint, outgoing, Some(target));
+        let begun = client.wait(Some(deadlines.head()), begin).await;
+        let judged = match begun {
+            Ok(Ok(exchange)) => {
+                ledger.answered(exchange.head.status);
+                self.judge(client, exchange, &deadlines).await
+            }
+            Ok(Err(fault)) => Err(Judged::Verdict(judge_fault(fault))),
+            Err(Interrupted::Deadline) => Err(Judged::Verdict(deadlines.missed_head())),
+            Err(Interrupted::ClientGone) => Err(Judged::ClientGone),
+        };
+        match judged {
+            Ok(held) => {
+                ledger.succeed();
+                Ok(Ok(Won {
+                    target,
+                    held,
+                    deadlines,
+                }))
+            }
+            Err(Judged::Verdict(verdict)) => {
+                ledger.fail(&verdict);
+                Ok(Err(verdict))
+            }
+            Err(Judged::ClientGone) => {
+                ledger.client_gone();
+                Err(Failure::ClientGone)
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        client: &mut Client<'_>,
+        exchange: Exchange,
+        deadlines: &Deadlines,
+    ) -> Result<Held, Judged> {
+        let plan = &self.plan;
+        let held = hold(client, exchange, plan, deadlines).await?;
+        let head = held.head();
+        let verdict = judge_answer(
+            &plan.policy.failover_on,
+            head.status,
+            &head.headers,
+            held.error_body(),
+            SystemTime::now(),
+        );
+        match verdict.outcome {
+            Outcome::Success | Outcome::ClientFault => Ok(held),
+            _ => Err(Judged::Verdict(verdict)),
+        }
+    }
+}
+
+/// How an attempt ended without an answer to show.
+pub(super) enum Judged {
+    Verdict(Verdict),
+    ClientGone,
+}
+
+impl From<ExchangeFault> for Judged {
+    fn from(fault: ExchangeFault) -> Self {
+        Self::Verdict(judge_fault(fault))
+    }
+}
+
+/// Ends a pair's suspension, or begins one where the answer says that its quota is used up.
+fn succeed(plan: &Plan<'_>, target: &Target, permit: Permit<'_>, held: &Held) {
+    permit.success();
+    if plan.policy.suspend_duration.is_zero() {
+        return;
+    }
+    if let Some(reset) = provider::quota_used_up(&held.head().headers, SystemTime::now()) {
+        if let Some(span) = suspend_for(plan.policy, reset) {
+            let now = Instant::now().into_std();
+            plan.table
+                .pair(target.pair)
+                .suspend(now, now + span, "quota_used_up");
+        }
+    }
+}
+
+/// Suspends a pair whose answer had begun, where it is to blame.
+pub(super) fn suspend(plan: &Plan<'_>, target: &Target, verdict: &Verdict) {
+    let now = Instant::now().into_std();
+    let permit = plan.table.pair(target.pair).force(now);
+    fail(plan, permit, verdict);
+}
+
+/// Suspends a pair, where it is to blame.
+fn fail(plan: &Plan<'_>, permit: Permit<'_>, verdict: &Verdict) {
+    let Outcome::TargetFault(fault) = &verdict.outcome else {
+        return permit.neutral();
+    };
+    match suspend_for(plan.policy, fault.wish) {
+        Some(span) => {
+            let now = Instant::now().into_std();
+            permit.fail(now, now + span, verdict.reason.to_string());
+        }
+        None => permit.neutral(),
+    }
+}

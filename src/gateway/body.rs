@@ -1,0 +1,135 @@
+//! The whole body of a request, kept once: it is needed again at every attempt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use pingora_core::ErrorType;
+use pingora_proxy::Session;
+use tokio::time::{Instant, timeout_at};
+
+use super::admit::content_length;
+use super::error::{Failure, Rejection};
+use crate::policy::Limits;
+
+/// A length up to which a body's memory is taken at once, before it has come. Nothing of it is
+/// touched, and so nothing used, until bytes arrive.
+const RESERVED_AT_ONCE: usize = 4 << 20;
+
+/// How many bytes of request bodies are held by all requests together.
+#[derive(Clone, Debug, Default)]
+pub struct HeldBytes(Arc<AtomicUsize>);
+
+impl HeldBytes {
+    /// The bytes held now.
+    pub fn current(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body and its share of what is held; given back when this goes.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    _share: Share,
+}
+
+struct Share {
+    held: HeldBytes,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow(&mut self, by: usize, limit: usize) -> Result<(), Rejection> {
+        self.bytes += by;
+        let before = self.held.0.fetch_add(by, Ordering::Relaxed);
+        if before.saturating_add(by) > limit {
+            return Err(Rejection::overloaded());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the body of a request whose head has been admitted.
+///
+/// # Errors
+/// 413 over the limit, 503 where all requests together hold too much, 408 for a caller too slow,
+/// 400 for broken chunks; `ClientGone`.
+pub(super) async fn read(
+    session: &mut Session,
+    limits: &Limits,
+    held: &HeldBytes,
+) -> Result<Body, Failure> {
+    let expected = content_length(&session.req_header().headers);
+    let mut share = Share {
+        held: held.clone(),
+        bytes: 0,
+    };
+    let deadline = Instant::now() + limits.request_body_total;
+    session
+        .as_downstream_mut()
+        .set_read_timeout(Some(limits.request_body_timeout));
+    if expects_continue(session) {
+        let interim = session.as_downstream_mut().write_continue_response();
+        interim.await.map_err(|_| Failure::ClientGone)?;
+    }
+    let mut whole = BytesMut::new();
+    while let Some(piece) = next_piece(session, deadline, limits).await? {
+        share.grow(piece.len(), limits.buffered_bodies)?;
+        if share.bytes > limits.request_body {
+            return Err(Rejection::too_large(limits.request_body).into());
+        }
+        if whole.is_empty() && expected == Some(piece.len()) {
+            // All of it in one read, as with most requests: no copy.
+            return Ok(Body {
+                bytes: piece,
+                _share: share,
+            });
+        }
+        if whole.capacity() == 0 {
+            let promised = expected.unwrap_or_default().max(piece.len());
+            whole.reserve(promised.min(RESERVED_AT_ONCE));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(Body {
+        bytes: whole.freeze(),
+        _share: share,
+    })
+}
+
+async fn next_piece(
+    session: &mut Session,
+    deadline: Instant,
+    limits: &Limits,
+) -> Result<Option<Bytes>, Failure> {
+    let reading = session.as_downstream_mut().read_request_body();
+    match timeout_at(deadline, reading).await {
+        Ok(Ok(piece)) => Ok(piece),
+        Ok(Err(error)) => Err(match error.etype() {
+            ErrorType::ReadTimedout => Rejection::too_slow(limits.request_body_timeout).into(),
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error => {
+                Failure::ClientGone
+            }
+            _ => Rejection::bad_body(
+                "invalid_body_framing",
+                "The request's body is not framed as its head says: its chunks are malformed.",
+            )
+            .into(),
+        }),
+        Err(_) => Err(Rejection::too_slow(limits.request_body_total).into()),
+    }
+}
+
+fn expects_continue(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

@@ -1,0 +1,264 @@
+//! Everything that ends a request without an upstream's answer, and the one answer that a client
+//! gets for it.
+//!
+//! ```text
+//! admit, body, route ──> Rejection ─┐
+//! attempt ──> Exhausted ────────────┼──> Failure ──> fail_to_proxy ──> {"error": …} or a cut stream
+//! relay ────> Broken ───────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// Why a request ends without an upstream's answer.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The request can't be served as it is; no upstream was asked.
+    Rejected(Rejection),
+    /// Every attempt failed, or none could be made.
+    Exhausted(Exhausted),
+    /// The caller is no longer there.
+    ClientGone,
+    /// The answer had begun, and can't be completed: what is left is to end it so that nobody can
+    /// take it for whole.
+    Broken,
+}
+
+impl Failure {
+    /// The error's code, for the log.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code,
+            Self::Exhausted(exhausted) => exhausted.code,
+            Self::ClientGone => "client_gone",
+            Self::Broken => "stream_broken",
+        }
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Exhausted> for Failure {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::Exhausted(exhausted)
+    }
+}
+
+/// A request that can't be served as it is.
+#[derive(Clone, Debug)]
+pub(super) struct Rejection {
+    pub(super) status: StatusCode,
+    kind: &'static str,
+    pub(super) code: &'static str,
+    message: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Rejection {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: "invalid_request_error",
+            code,
+            message: message.into(),
+            header: None,
+        }
+    }
+
+    /// 401: no key, or one that nobody has.
+    pub(super) fn unauthorized(message: &str) -> Self {
+        let mut rejection = Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+        rejection.header = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        rejection
+    }
+
+    /// 404: a path that is no operation's.
+    pub(super) fn unknown_operation(path: &str) -> Self {
+        let path: String = path.chars().take(200).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown_operation",
+            format!(
+                "There is no operation {path}. Check the base URL: the path must be one that the gateway's configuration lists under `operations`, byte for byte."
+            ),
+        )
+    }
+
+    /// 405: a known path with another method.
+    pub(super) fn method_not_allowed(method: &http::Method, allowed: &[http::Method]) -> Self {
+        let names: Vec<&str> = allowed.iter().map(http::Method::as_str).collect();
+        let names = names.join(", ");
+        let mut rejection = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("This operation can't be invoked with {method}. Use {names}."),
+        );
+        rejection.header = HeaderValue::from_str(&names)
+            .ok()
+            .map(|value| (header::ALLOW, value));
+        rejection
+    }
+
+    /// 404: no policy names the model and the operation has no default endpoint.
+    pub(super) fn unknown_model(model: &str) -> Self {
+        let model: String = model.chars().take(200).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!(
+                "No policy of this operation matches the model {model:?}, and the operation has no default endpoint. Use a model that a policy matches."
+            ),
+        )
+    }
+
+    /// 400: a body that names no model, or that is no JSON object.
+    pub(super) fn bad_body(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 411: neither a length nor chunks.
+    pub(super) fn length_required() -> Self {
+        Self::new(
+            StatusCode::LENGTH_REQUIRED,
+            "length_required",
+            "The request has no body. Send one with `content-length` or `transfer-encoding: chunked`.",
+        )
+    }
+
+    /// 413: a body over the limit.
+    pub(super) fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request_too_large",
+            format!(
+                "The request's body is larger than {limit} bytes, the limit of this gateway. Send a smaller one."
+            ),
+        )
+    }
+
+    /// 415: a body in a coding or of a type that can't be read.
+    pub(super) fn unsupported(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
+    }
+
+    /// 408: a caller that is too slow.
+    pub(super) fn too_slow(limit: Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            format!("The request didn't arrive within {limit:?}. Send it again."),
+        )
+    }
+
+    /// 503: as much is held already as this gateway may hold.
+    pub(super) fn overloaded() -> Self {
+        let mut rejection = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "gateway_overloaded",
+            "The gateway holds as many request bodies as it may. Send the request again in a moment.",
+        );
+        rejection.kind = "server_error";
+        rejection.header = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));
+        rejection
+    }
+}
+
+/// The end of a request of which every attempt failed.
+#[derive(Clone, Debug)]
+pub(super) struct Exhausted {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) attempts: Vec<FailedAttempt>,
+}
+
+/// One failed attempt, as the client is told of it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FailedAttempt {
+    pub(super) endpoint: Arc<str>,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) status: Option<u16>,
+    pub(super) reason: String,
+}
+
+/// A client's answer to a failure: the parts of it.
+pub(super) struct ErrorAnswer {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Bytes,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    /// What Anthropic's clients look for; the rest is `OpenAI`'s shape in every operation.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: (),
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<&'a [FailedAttempt]>,
+}
+
+/// The answer to a failure; `None` where nobody is there to get one, or one has begun.
+pub(super) fn answer(failure: &Failure, anthropic: bool) -> Option<ErrorAnswer> {
+    let (status, mut headers, error) = match failure {
+        Failure::Rejected(rejection) => (
+            rejection.status,
+            Vec::from_iter(rejection.header.clone()),
+            ErrorBody {
+                message: &rejection.message,
+                kind: rejection.kind,
+                param: (),
+                code: rejection.code,
+                attempts: None,
+            },
+        ),
+        Failure::Exhausted(exhausted) => (
+            exhausted.status,
+            Vec::from_iter(exhausted.retry_after.map(retry_after)),
+            ErrorBody {
+                message: &exhausted.message,
+                kind: "failover_error",
+                param: (),
+                code: exhausted.code,
+                attempts: Some(&exhausted.attempts),
+            },
+        ),
+        Failure::ClientGone | Failure::Broken => return None,
+    };
+    let kind = anthropic.then_some("error");
+    // Only strings and numbers: this can't fail.
+    let body = serde_json::to_vec(&Envelope { kind, error }).unwrap_or_default();
+    headers.push((
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    ));
+    Some(ErrorAnswer {
+        status,
+        headers,
+        body: body.into(),
+    })
+}
+
+/// `Retry-After` in whole seconds, rounded up: a caller that comes earlier comes in vain.
+fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    (header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+}

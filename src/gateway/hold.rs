@@ -1,0 +1,319 @@
+//! What is read of an answer before a byte of it goes to the client, so that a failure can still
+//! go to the next target.
+//!
+//! | answer | held until |
+//! |---|---|
+//! | an error | it is whole, up to 64 KiB: its body decides more than its status |
+//! | a success that is no stream | it is whole and, if JSON, well-formed, up to `limits.response_body` |
+//! | a stream | its first event with content, up to 64 KiB |
+//!
+//! What outgrows its bound is shown as it comes: by then it is most of an answer.
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora_http::ResponseHeader;
+
+use super::admit::is_json;
+use super::attempt::{Judged, Plan};
+use super::client::{Client, Interrupted};
+use super::coding;
+use super::deadlines::Deadlines;
+use super::exchange::Exchange;
+use super::judge::{ExchangeFault, Outcome, judge_error_event};
+use super::sse::Splitter;
+use crate::policy::Format;
+use crate::provider::stream::{Meaning, StreamState};
+use crate::provider::{Answer, inspect_answer};
+
+/// Bytes of an error's body, or of a stream before its first content, that are held at most.
+const HELD_AT_MOST: usize = 64 << 10;
+
+/// The part of an answer that has been read, and what there is to read of it.
+pub(super) enum Held {
+    /// All of it.
+    Whole(Whole),
+    /// The beginning of one that is larger than may be held.
+    Large(Large),
+    /// A stream up to its first content.
+    Stream(Box<HeldStream>),
+}
+
+pub(super) struct Whole {
+    pub(super) head: Box<ResponseHeader>,
+    pub(super) body: Bytes,
+    /// The body as it is without its content-encoding, where it has one that can be read.
+    decoded: Option<Bytes>,
+}
+
+pub(super) struct Large {
+    pub(super) exchange: Exchange,
+    pub(super) begun: Vec<Bytes>,
+}
+
+/// What decides about a stream that is held back.
+pub(super) enum Decisive {
+    /// Something of the answer, or its finish: it may be shown.
+    Content,
+    /// It may not.
+    Error(ErrorEvent),
+}
+
+/// An error that an upstream tells of in its stream.
+pub(super) struct ErrorEvent {
+    pub(super) data: Box<[u8]>,
+    bytes: Bytes,
+}
+
+/// A stream whose next bytes are `ready` to be sent.
+pub(super) struct HeldStream {
+    pub(super) exchange: Exchange,
+    pub(super) splitter: Splitter,
+    pub(super) state: StreamState,
+    /// In order; nearly always one piece, a slice of what was read.
+    pub(super) ready: Vec<Bytes>,
+    /// The upstream has nothing more to say.
+    pub(super) ended: bool,
+}
+
+impl Held {
+    pub(super) const fn head(&self) -> &ResponseHeader {
+        match self {
+            Self::Whole(whole) => &whole.head,
+            Self::Large(large) => &large.exchange.head,
+            Self::Stream(stream) => &stream.exchange.head,
+        }
+    }
+
+    /// The body of an error, where all of it is here.
+    pub(super) fn error_body(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(whole) if !whole.head.status.is_success() => {
+                Some(whole.decoded.as_ref().unwrap_or(&whole.body))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads as much of an answer as is needed to judge it.
+///
+/// # Errors
+/// The verdict where it breaks, stalls, or turns out to be an error or none at all; or that the
+/// client has left.
+pub(super) async fn hold(
+    client: &mut Client<'_>,
+    exchange: Exchange,
+    plan: &Plan<'_>,
+    deadlines: &Deadlines,
+) -> Result<Held, Judged> {
+    if exchange.head.status.is_success() && is_event_stream(&exchange.head) {
+        return hold_stream(client, exchange, plan, deadlines).await;
+    }
+    let limit = if exchange.head.status.is_success() {
+        plan.table.snapshot.limits.response_body
+    } else {
+        HELD_AT_MOST
+    };
+    hold_whole(client, exchange, plan, limit, deadlines).await
+}
+
+/// Whether an answer is a stream of server-sent events.
+pub(super) fn is_event_stream(head: &ResponseHeader) -> bool {
+    head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        let name = b"text/event-stream";
+        kind.len() >= name.len() && kind[..name.len()].eq_ignore_ascii_case(name)
+    })
+}
+
+async fn hold_whole(
+    client: &mut Client<'_>,
+    mut exchange: Exchange,
+    plan: &Plan<'_>,
+    limit: usize,
+    deadlines: &Deadlines,
+) -> Result<Held, Judged> {
+    let promised = exchange.body_left();
+    let mut begun: Vec<Bytes> = Vec::new();
+    let mut length = 0;
+    if promised.is_some_and(|promised| promised > limit as u64) {
+        return Ok(Held::Large(Large { exchange, begun }));
+    }
+    let deadline = Some(deadlines.whole());
+    loop {
+        let piece = match client.wait(deadline, exchange.read()).await {
+            Ok(read) => read?,
+            Err(Interrupted::ClientGone) => return Err(Judged::ClientGone),
+            Err(Interrupted::Deadline) => {
+                return Err(Judged::Verdict(deadlines.missed(ExchangeFault::Timeout)));
+            }
+        };
+        let Some(piece) = piece else { break };
+        length += piece.len();
+        begun.push(piece);
+        if length > limit {
+            return Ok(Held::Large(Large { exchange, begun }));
+        }
+    }
+    let body = joined(begun);
+    let head = exchange.finish();
+    let decoded = coding::decode(&head.headers, &body, limit);
+    let whole = Whole {
+        head,
+        body,
+        decoded,
+    };
+    if whole.head.status.is_success() {
+        match whole.inspect() {
+            Inspected::Fine => {}
+            Inspected::Malformed => return Err(ExchangeFault::Malformed.into()),
+            Inspected::Error => {
+                let verdict = judge_error_event(&plan.policy.failover_on, whole.text());
+                if verdict.outcome != Outcome::ClientFault {
+                    return Err(Judged::Verdict(verdict));
+                }
+            }
+        }
+    }
+    Ok(Held::Whole(whole))
+}
+
+/// What a body with a status of success turns out to be.
+enum Inspected {
+    Fine,
+    Malformed,
+    Error,
+}
+
+impl Whole {
+    /// The body without its content-encoding.
+    fn text(&self) -> &[u8] {
+        self.decoded.as_ref().unwrap_or(&self.body)
+    }
+
+    /// Whether an answer that says it is JSON is, and is no error in disguise. What says nothing of
+    /// the kind is taken as it is, as is one in a content-encoding that can't be read.
+    fn inspect(&self) -> Inspected {
+        let headers = &self.head.headers;
+        let says_json = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| is_json(kind.as_bytes()));
+        let unreadable = coding::is_coded(headers) && self.decoded.is_none();
+        if !says_json || unreadable || self.head.status == StatusCode::NO_CONTENT {
+            return Inspected::Fine;
+        }
+        match inspect_answer(self.text()) {
+            Answer::Complete => Inspected::Fine,
+            Answer::Error => Inspected::Error,
+            Answer::Malformed => Inspected::Malformed,
+        }
+    }
+}
+
+/// Pieces in one; a single one as it is.
+pub(super) fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() <= 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    whole.freeze()
+}
+
+async fn hold_stream(
+    client: &mut Client<'_>,
+    exchange: Exchange,
+    plan: &Plan<'_>,
+    deadlines: &Deadlines,
+) -> Result<Held, Judged> {
+    let format = if coding::is_coded(&exchange.head.headers) {
+        // Asked for uncompressed, sent compressed: nothing is known of its events.
+        Format::Other
+    } else {
+        plan.format
+    };
+    let mut stream = Box::new(HeldStream {
+        exchange,
+        splitter: Splitter::new(),
+        state: StreamState::new(format),
+        ready: Vec::new(),
+        ended: false,
+    });
+    let deadline = Some(deadlines.first_content());
+    loop {
+        let read = match client.wait(deadline, stream.exchange.read()).await {
+            Ok(read) => read?,
+            Err(Interrupted::ClientGone) => return Err(Judged::ClientGone),
+            Err(Interrupted::Deadline) => {
+                let fault = ExchangeFault::FirstTokenTimeout;
+                return Err(Judged::Verdict(deadlines.missed(fault)));
+            }
+        };
+        match stream.take(read) {
+            Some(Decisive::Error(event)) => {
+                let verdict = judge_error_event(&plan.policy.failover_on, &event.data);
+                if verdict.outcome != Outcome::ClientFault {
+                    return Err(Judged::Verdict(verdict));
+                }
+                stream.make_ready(event.bytes);
+                return Ok(Held::Stream(stream));
+            }
+            Some(Decisive::Content) => return Ok(Held::Stream(stream)),
+            None if stream.ended => return Err(ExchangeFault::EmptyStream.into()),
+            None if stream.ready.iter().map(Bytes::len).sum::<usize>() > HELD_AT_MOST => {
+                return Ok(Held::Stream(stream));
+            }
+            None => {}
+        }
+    }
+}
+
+impl HeldStream {
+    /// Takes one read (`None`: the end), and makes of it what is `ready` to be sent. Tells the first
+    /// event in it that decides something; an error ends the stream.
+    pub(super) fn take(&mut self, read: Option<Bytes>) -> Option<Decisive> {
+        let batch = match read {
+            Some(read) => self.splitter.push(read),
+            None => {
+                self.ended = true;
+                self.splitter.finish()
+            }
+        };
+        if self.splitter.is_opaque() {
+            self.state.lose_track();
+            self.make_ready(batch.bytes);
+            return Some(Decisive::Content);
+        }
+        let mut decisive = None;
+        // Up to here the batch's bytes are accounted for.
+        let mut taken = 0;
+        for event in batch.events() {
+            match self.state.observe(event.name, &event.data) {
+                Meaning::Error => {
+                    self.make_ready(batch.bytes.slice(taken..event.range.start));
+                    return Some(Decisive::Error(ErrorEvent {
+                        data: event.data.into(),
+                        bytes: batch.bytes.slice(event.range),
+                    }));
+                }
+                Meaning::Malformed => {
+                    log::warn!("an event of a stream is no valid JSON and was dropped");
+                    self.make_ready(batch.bytes.slice(taken..event.range.start));
+                    taken = event.range.end;
+                }
+                meaning if meaning.commits() => decisive = Some(Decisive::Content),
+                _ => {}
+            }
+        }
+        self.make_ready(batch.bytes.slice(taken..));
+        decisive
+    }
+
+    fn make_ready(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.ready.push(bytes);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! A lean HTTP/1.1 client on a raw connection: one request out, one answer in.
+//!
+//! Pingora's own client session writes a request's head and body apart, copies what it reads, and
+//! keeps 64 KiB for each connection; here the head and the pieces of the body leave in one write,
+//! and an answer's body is handed on without a copy wherever it lies in one piece. How an answer is
+//! framed is read strictly, because a misread length is a desync: what is not plainly right is
+//! [`ExchangeFault::Malformed`] and the connection is not used again.
+//!
+//! ```text
+//! send ──> head ──> body ... ──> None ──> into_idle (only if the framing left nothing behind)
+//!            └─ 1xx: read past
+//! ```
+//!
+//! Framing, after RFC 9112, section 6.3:
+//! HEAD, 204 and 304 have no body; `transfer-encoding: chunked` alone is chunked; one valid
+//! `content-length` is a length; neither: the body ends with the connection. Both at once, other
+//! transfer codings, or lengths that differ are malformed.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora_core::protocols::Stream;
+use pingora_http::ResponseHeader;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::chunked::ChunkedDecoder;
+use super::judge::ExchangeFault;
+
+/// An answer's head (status line and headers) is at most this long.
+const MAX_HEAD: usize = 64 << 10;
+
+/// An answer has at most this many headers.
+const MAX_HEADERS: usize = 128;
+
+/// Interim (1xx) answers before the real one; more are an attack.
+const MAX_INTERIM: usize = 16;
+
+/// Read at once while the head is awaited: most heads, and many whole answers, are shorter.
+const HEAD_READ: usize = 4 << 10;
+
+/// Read at once of a body that is known to be long.
+const BODY_READ: usize = 64 << 10;
+
+/// Read at once of a body whose length nobody knows: a stream's events are small.
+const STREAM_READ: usize = 8 << 10;
+
+/// One request and its answer on one connection.
+pub(super) struct Http1 {
+    stream: Stream,
+    buffer: BytesMut,
+    framing: Framing,
+    trailers: Option<HeaderMap>,
+    keep_alive: bool,
+    received: bool,
+}
+
+enum Framing {
+    /// No more body, or none at all.
+    Done,
+    /// This many bytes are left.
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+impl Http1 {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            framing: Framing::Done,
+            trailers: None,
+            keep_alive: false,
+            received: false,
+        }
+    }
+
+    /// Whether any byte of an answer has come: if not, a connection that was used before and
+    /// breaks was dead already.
+    pub(super) const fn received_anything(&self) -> bool {
+        self.received
+    }
+
+    /// Sends a request's head and the pieces of its body, in one write if the kernel takes it. A
+    /// server may answer before it has read all: then the rest stays unsent.
+    pub(super) async fn send(
+        &mut self,
+        head: &[u8],
+        body: [&[u8]; 3],
+    ) -> Result<(), ExchangeFault> {
+        let mut slices = [head, body[0], body[1], body[2]].map(IoSlice::new);
+        let mut left = &mut slices[..];
+        let sent = poll_fn(|context| self.poll_send(context, &mut left)).await;
+        match sent {
+            Ok(()) => Ok(()),
+            // A server that refuses a body closes early, but what it said may be here.
+            Err(_) if self.fill(HEAD_READ).await.is_ok_and(|read| read > 0) => Ok(()),
+            Err(error) => Err(io_fault(&error)),
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        left: &mut &mut [IoSlice<'_>],
+    ) -> Poll<io::Result<()>> {
+        loop {
+            IoSlice::advance_slices(left, 0);
+            if left.is_empty() {
+                return Pin::new(&mut self.stream).poll_flush(context);
+            }
+            match Pin::new(&mut self.stream).poll_write_vectored(context, left) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => IoSlice::advance_slices(left, written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let read = ready!(self.poll_fill(context, HEAD_READ))?;
+                    if read == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    // An answer before the request's end: the connection is of no further use.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Reads the answer's head: without the headers that are about this connection alone.
+    pub(super) async fn read_head(
+        &mut self,
+        method: &http::Method,
+    ) -> Result<Box<ResponseHeader>, ExchangeFault> {
+        let mut interim = 0;
+        loop {
+            if !self.buffer.is_empty() {
+                if let Some((head, length)) = parse_head(&self.buffer)? {
+                    self.buffer.advance(length);
+                    if !head.status.is_informational() {
+                        return self.accept_head(head, method);
+                    }
+                    interim += 1;
+                    if head.status == StatusCode::SWITCHING_PROTOCOLS || interim > MAX_INTERIM {
+                        return Err(ExchangeFault::Malformed);
+                    }
+                    continue;
+                }
+                if self.buffer.len() > MAX_HEAD {
+                    return Err(ExchangeFault::Malformed);
+                }
+            }
+            match self.fill(HEAD_READ).await {
+                Ok(0) if self.buffer.is_empty() => return Err(ExchangeFault::Closed),
+                Ok(0) => return Err(ExchangeFault::Truncated),
+                Ok(_) => {}
+                Err(error) => return Err(io_fault(&error)),
+            }
+        }
+    }
+
+    fn accept_head(
+        &mut self,
+        mut head: Box<ResponseHeader>,
+        method: &http::Method,
+    ) -> Result<Box<ResponseHeader>, ExchangeFault> {
+        self.framing = framing(&head, method)?;
+        self.keep_alive = keeps_alive(&head) && !matches!(self.framing, Framing::UntilClose);
+        strip_connection_headers(&mut head);
+        Ok(head)
+    }
+
+    /// The next piece of the body, as much of it as one read brought; `None` at its end.
+    ///
+    /// # Errors
+    /// `Truncated` where the connection ends before the body does; `Reset`; `Malformed` chunks.
+    pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>, ExchangeFault> {
+        loop {
+            if let Some(piece) = self.decode()? {
+                return Ok(Some(piece));
+            }
+            if matches!(self.framing, Framing::Done) {
+                return Ok(None);
+            }
+            let read = match self.fill(self.read_size()).await {
+                Ok(read) => read,
+                Err(error) => return Err(io_fault(&error)),
+            };
+            if read == 0 {
+                if matches!(self.framing, Framing::UntilClose) {
+                    self.framing = Framing::Done;
+                    return Ok(None);
+                }
+                return Err(ExchangeFault::Truncated);
+            }
+        }
+    }
+
+    /// What the buffer holds of the body.
+    fn decode(&mut self) -> Result<Option<Bytes>, ExchangeFault> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        match &mut self.framing {
+            Framing::Done => Ok(None),
+            Framing::Length(left) => {
+                let here = usize::try_from(*left)
+                    .map_or(self.buffer.len(), |left| left.min(self.buffer.len()));
+                *left -= here as u64;
+                if *left == 0 {
+                    self.framing = Framing::Done;
+                }
+                Ok(Some(self.buffer.split_to(here).freeze()))
+            }
+            Framing::UntilClose => Ok(Some(self.buffer.split().freeze())),
+            Framing::Chunked(decoder) => {
+                let piece = decoder.decode(&mut self.buffer)?;
+                if let Some(trailers) = decoder.take_trailers() {
+                    self.framing = Framing::Done;
+                    self.trailers = (!trailers.is_empty()).then_some(trailers);
+                }
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+        }
+    }
+
+    fn read_size(&self) -> usize {
+        match self.framing {
+            // The whole rest at once, so that it lies in one piece.
+            Framing::Length(left) => {
+                usize::try_from(left).map_or(BODY_READ, |left| left.min(BODY_READ))
+            }
+            _ => STREAM_READ,
+        }
+    }
+
+    /// How many bytes of body are still to come, where the answer said it.
+    pub(super) const fn body_left(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Done => Some(0),
+            Framing::Length(left) => Some(left),
+            Framing::Chunked(_) | Framing::UntilClose => None,
+        }
+    }
+
+    /// Whether only the end of the connection ends this body: then its end proves nothing.
+    pub(super) const fn ends_with_connection(&self) -> bool {
+        matches!(self.framing, Framing::UntilClose)
+    }
+
+    /// The trailers that came after a chunked body.
+    pub(super) const fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// The connection, if the exchange has left it as it found it.
+    pub(super) fn into_idle(self) -> Option<Stream> {
+        let clean = matches!(self.framing, Framing::Done) && self.buffer.is_empty();
+        (self.keep_alive && clean).then_some(self.stream)
+    }
+
+    async fn fill(&mut self, size: usize) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(context, size)).await
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(size);
+        // This future keeps nothing between two polls, so a new one may go on where it was.
+        let mut reading = pin!(self.stream.read_buf(&mut self.buffer));
+        let read = ready!(reading.as_mut().poll(context))?;
+        self.received |= read > 0;
+        Poll::Ready(Ok(read))
+    }
+}
+
+/// Reads a head from the start of `buffer`: it and its length, or `None` while it is incomplete.
+fn parse_head(buffer: &BytesMut) -> Result<Option<(Box<ResponseHeader>, usize)>, ExchangeFault> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let length = match response.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(ExchangeFault::Malformed),
+    };
+    let malformed = || ExchangeFault::Malformed;
+    let status = response.code.ok_or_else(malformed)?;
+    let size = response.headers.len();
+    let mut head = ResponseHeader::build_no_case(status, Some(size)).map_err(|_| malformed())?;
+    head.set_version(match response.version {
+        Some(0) => http::Version::HTTP_10,
+        _ => http::Version::HTTP_11,
+    });
+    // One copy of the head that all values share, instead of one for each.
+    let text = Bytes::copy_from_slice(&buffer[..length]);
+    for header in response.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| malformed())?;
+        let value = HeaderValue::from_maybe_shared(slice_of(&text, buffer, header.value));
+        head.append_header(name, value.map_err(|_| malformed())?)
+            .map_err(|_| malformed())?;
+    }
+    Ok(Some((Box::new(head), length)))
+}
+
+/// `part`, which lies in `whole`, as a slice of `copy`, a copy of its beginning.
+fn slice_of(copy: &Bytes, whole: &[u8], part: &[u8]) -> Bytes {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    copy.slice(start..start + part.len())
+}
+
+fn framing(head: &ResponseHeader, method: &http::Method) -> Result<Framing, ExchangeFault> {
+    let length = content_length(&head.headers)?;
+    let chunked = is_chunked(&head.headers)?;
+    if chunked && (length.is_some() || head.version == http::Version::HTTP_10) {
+        return Err(ExchangeFault::Malformed);
+    }
+    let no_body = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if no_body || method == http::Method::HEAD {
+        return Ok(Framing::Done);
+    }
+    Ok(match (chunked, length) {
+        (true, _) => Framing::Chunked(ChunkedDecoder::new()),
+        (false, Some(0)) => Framing::Done,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    })
+}
+
+/// The one length that all `content-length` headers agree on.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ExchangeFault> {
+    let mut agreed = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        let text = value.as_bytes();
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let length = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let (true, Some(length)) = (digits, length) else {
+            return Err(ExchangeFault::Malformed);
+        };
+        if agreed.is_some_and(|agreed| agreed != length) {
+            return Err(ExchangeFault::Malformed);
+        }
+        agreed = Some(length);
+    }
+    Ok(agreed)
+}
+
+fn is_chunked(headers: &HeaderMap) -> Result<bool, ExchangeFault> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(false);
+    };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(ExchangeFault::Malformed);
+    }
+    Ok(true)
+}
+
+fn keeps_alive(head: &ResponseHeader) -> bool {
+    let mut keep = head.version == http::Version::HTTP_11;
+    for value in head.headers.get_all(header::CONNECTION) {
+        for token in value.as_bytes().split(|&byte| byte == b',') {
+            let token = token.trim_ascii();
+            if token.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            keep |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    keep
+}
+
+/// Removes what is about one connection only (RFC 9110, section 7.6.1), what `connection` names
+/// included.
+fn strip_connection_headers(head: &mut ResponseHeader) {
+    let named: Vec<HeaderName> = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| name != "close" && name != "keep-alive")
+        .collect();
+    for name in &named {
+        head.remove_header(name);
+    }
+    for name in HOP_BY_HOP {
+        head.remove_header(&name);
+    }
+}
+
+/// Headers that are about one connection only.
+pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+fn io_fault(error: &io::Error) -> ExchangeFault {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ExchangeFault::Truncated,
+        io::ErrorKind::InvalidData => ExchangeFault::Tls,
+        io::ErrorKind::TimedOut => ExchangeFault::Timeout,
+        _ => ExchangeFault::Reset,
+    }
+}

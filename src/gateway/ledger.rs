@@ -1,0 +1,193 @@
+//! What is remembered of a request's attempts: for its log line, for its headers, and for the
+//! error that a client gets when all of them have failed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::error::{Exhausted, FailedAttempt};
+use super::judge::{Outcome, Verdict, final_status};
+use super::table::Table;
+use crate::provider::redact;
+use crate::telemetry::AttemptRecord;
+
+/// Every exchange that was begun for one request, in order.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    attempts: Vec<AttemptRecord>,
+    begun: Option<Instant>,
+    last: Option<Verdict>,
+}
+
+impl Ledger {
+    /// An exchange begins.
+    pub(super) fn begin(&mut self, endpoint: &Arc<str>, model: Option<&Arc<str>>) {
+        self.begun = Some(Instant::now());
+        self.attempts.push(AttemptRecord {
+            endpoint: endpoint.clone(),
+            model: model.cloned(),
+            backend: None,
+            outcome: Cow::Borrowed("client_gone"),
+            status: None,
+            duration: Duration::ZERO,
+        });
+    }
+
+    /// Its answer's head has come.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.status = Some(status.as_u16());
+        }
+    }
+
+    /// Its answer goes to the client.
+    pub(super) fn succeed(&mut self) {
+        self.conclude(AttemptRecord::SUCCESS);
+        self.last = None;
+    }
+
+    /// It has failed.
+    pub(super) fn fail(&mut self, verdict: &Verdict) {
+        self.conclude(verdict.reason.to_string().into());
+        self.last = Some(verdict.clone());
+    }
+
+    /// The client has left.
+    pub(super) fn client_gone(&mut self) {
+        self.conclude(Cow::Borrowed("client_gone"));
+    }
+
+    /// The exchange is over now: an answer's last byte has come.
+    pub(super) fn finish(&mut self) {
+        if let (Some(attempt), Some(begun)) = (self.attempts.last_mut(), self.begun) {
+            attempt.duration = begun.elapsed();
+        }
+    }
+
+    fn conclude(&mut self, outcome: Cow<'static, str>) {
+        self.finish();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = outcome;
+        }
+    }
+
+    /// How many exchanges were begun.
+    pub(super) fn count(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The attempt that counts for the client: the last.
+    pub(super) fn current(&self) -> Option<&AttemptRecord> {
+        self.attempts.last()
+    }
+
+    /// `openai/gpt-4o=429, mistral/mistral-large-latest=timeout`: why it isn't the first target's
+    /// answer. `None` where it is.
+    pub(super) fn failover(&self) -> Option<String> {
+        let mut text = String::new();
+        for attempt in &self.attempts {
+            if attempt.outcome == AttemptRecord::SUCCESS {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(&attempt.endpoint);
+            if let Some(model) = &attempt.model {
+                text.push('/');
+                text.push_str(model);
+            }
+            text.push('=');
+            text.push_str(&attempt.outcome);
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The attempts, for the log.
+    pub(super) fn take(&mut self) -> Vec<AttemptRecord> {
+        std::mem::take(&mut self.attempts)
+    }
+
+    /// The error for a client whose every target has failed.
+    pub(super) fn exhausted(&self, table: &Table) -> Exhausted {
+        let Some(last) = &self.last else {
+            return self.all_suspended(Duration::from_secs(1));
+        };
+        let code = if self.attempts.iter().any(|attempt| attempt.model.is_some()) {
+            "all_targets_failed"
+        } else {
+            "endpoint_failed"
+        };
+        Exhausted {
+            status: final_status(&last.reason),
+            code,
+            message: self.message(last, table),
+            retry_after: retry_after(last),
+            attempts: self.failed_attempts(),
+        }
+    }
+
+    /// The error for a client while every target is suspended; the soonest is back after `wait`.
+    pub(super) fn all_suspended(&self, wait: Duration) -> Exhausted {
+        Exhausted {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "all_targets_suspended",
+            message: "Every target of the model failed a moment ago and is left out for a while. Send the request again after the time that Retry-After says.".to_owned(),
+            retry_after: Some(wait),
+            attempts: self.failed_attempts(),
+        }
+    }
+
+    /// What the error says, with the target's own words but none of its secrets.
+    fn message(&self, last: &Verdict, table: &Table) -> String {
+        let count = self.attempts.len();
+        let mut message = match count {
+            1 => "The target failed".to_owned(),
+            _ => format!("All {count} attempts failed"),
+        };
+        if let Some(attempt) = self.attempts.last() {
+            message.push_str(if count == 1 { ": " } else { "; the last: " });
+            message.push_str(&attempt.endpoint);
+            if let Some(model) = &attempt.model {
+                message.push('/');
+                message.push_str(model);
+            }
+            message.push_str(": ");
+            message.push_str(&attempt.outcome);
+        }
+        if let Some(words) = &last.message {
+            message.push_str(": ");
+            message.push_str(&redact(words, table.secrets()));
+        }
+        message
+    }
+
+    fn failed_attempts(&self) -> Vec<FailedAttempt> {
+        self.attempts
+            .iter()
+            .map(|attempt| FailedAttempt {
+                endpoint: attempt.endpoint.clone(),
+                model: attempt.model.clone(),
+                status: attempt.status,
+                reason: attempt.outcome.clone().into_owned(),
+            })
+            .collect()
+    }
+}
+
+/// How long a client that was turned away for too many requests is asked to wait.
+fn retry_after(last: &Verdict) -> Option<Duration> {
+    let Outcome::TargetFault(fault) = &last.outcome else {
+        return None;
+    };
+    let too_many = final_status(&last.reason) == StatusCode::TOO_MANY_REQUESTS;
+    too_many.then(|| {
+        fault
+            .retry_after
+            .or(fault.wish)
+            .unwrap_or(Duration::from_secs(1))
+    })
+}

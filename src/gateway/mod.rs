@@ -1,0 +1,60 @@
+//! The request path, in the order in which a request meets it.
+//!
+//! ```text
+//! front       a connection: its requests' heads, read strictly and in time
+//! proxy       Pingora's hooks
+//! └ serve     the life of a request
+//!   admit     who calls what
+//!   body      the whole body, kept once
+//!   route     the model in it, and so the policy     (model_field)
+//!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
+//!   ├ choose, suspension, patience                    which target, when
+//!   ├ exchange (connect, outgoing, http1, chunked)    one request to one target
+//!   ├ hold (sse, coding)                              what is read before it is shown
+//!   └ judge                                           whose fault a failure is
+//!   respond, streaming, relay                         the answer to the client
+//!   error     one failure -> one answer
+//! ```
+//!
+//! `single` and `native` are the ways of what no policy names; `table` is the configuration made
+//! ready; `ledger` remembers the attempts.
+
+mod admit;
+mod attempt;
+mod body;
+mod choose;
+mod chunked;
+mod client;
+mod coding;
+mod connect;
+mod deadlines;
+mod error;
+mod exchange;
+mod front;
+mod hold;
+mod http1;
+pub mod judge;
+mod ledger;
+pub mod model_field;
+mod native;
+mod outgoing;
+mod patience;
+mod proxy;
+mod relay;
+mod request_id;
+mod respond;
+mod route;
+mod serve;
+mod shared;
+mod single;
+pub mod sse;
+mod streaming;
+pub mod suspension;
+mod table;
+
+pub use body::HeldBytes;
+pub use connect::{LinkError, Links};
+pub use front::{Connections, Front};
+pub use proxy::{Proxy, RequestContext};
+pub use shared::Gateway;
+pub use table::{Table, TableError};

@@ -1,0 +1,156 @@
+//! A request of an operation without policies: Pingora streams it through, nothing is buffered and
+//! nothing is tried again, but for another backend where none could be reached.
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode, header};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::RequestHeader;
+
+use super::connect::connect_fault;
+use super::error::{Failure, Rejection};
+use super::judge::judge_fault;
+use super::ledger::Ledger;
+use super::outgoing::{is_forwarded, split_query, write_path};
+use super::single::{PATIENCE, is_about_own_key, refused_key};
+use super::table::Table;
+use crate::policy::EndpointId;
+
+/// One request on Pingora's own path.
+pub(super) struct Native {
+    endpoint: EndpointId,
+    backends: Vec<usize>,
+    /// The place of the current backend in `backends`.
+    turn: usize,
+    received: usize,
+}
+
+impl Native {
+    pub(super) fn new(endpoint: EndpointId) -> Self {
+        Self {
+            endpoint,
+            backends: Vec::new(),
+            turn: 0,
+            received: 0,
+        }
+    }
+
+    /// The backend to connect to.
+    ///
+    /// # Errors
+    /// That its name has no address.
+    pub(super) async fn peer(
+        &mut self,
+        table: &Table,
+        ledger: &mut Ledger,
+    ) -> std::result::Result<Box<HttpPeer>, Failure> {
+        let endpoint = table.endpoint(self.endpoint);
+        if self.backends.is_empty() {
+            self.backends = endpoint.backends_in_turn().collect();
+            ledger.begin(endpoint.name(), None);
+        }
+        match endpoint.link(self.backend()).peer().await {
+            Ok(mut peer) => {
+                peer.options.read_timeout = Some(PATIENCE);
+                Ok(Box::new(peer))
+            }
+            Err(fault) => {
+                ledger.fail(&judge_fault(fault));
+                Err(ledger.exhausted(table).into())
+            }
+        }
+    }
+
+    fn backend(&self) -> usize {
+        self.backends.get(self.turn).copied().unwrap_or_default()
+    }
+
+    /// Counts a piece of the request's body.
+    ///
+    /// # Errors
+    /// 413 past the limit.
+    pub(super) fn count(
+        &mut self,
+        piece: &Option<Bytes>,
+        limit: usize,
+    ) -> std::result::Result<(), Failure> {
+        self.received += piece.as_ref().map_or(0, Bytes::len);
+        if self.received > limit {
+            return Err(Rejection::too_large(limit).into());
+        }
+        Ok(())
+    }
+
+    /// Makes the request the endpoint's: its path, host and key, and nothing of the caller's that is
+    /// nobody else's business.
+    pub(super) fn readdress(
+        &self,
+        client: &RequestHeader,
+        request: &mut RequestHeader,
+        table: &Table,
+    ) -> Result<()> {
+        let endpoint = table.endpoint(self.endpoint);
+        let backend = self.backend();
+        let (path, query) = split_query(client);
+        let mut target = endpoint.base_path(backend).as_bytes().to_vec();
+        write_path(&mut target, path, endpoint.rewrite_path());
+        target.extend_from_slice(query.as_bytes());
+        request.set_raw_path(&target)?;
+
+        let unwanted: Vec<HeaderName> = request
+            .headers
+            .keys()
+            .filter(|name| !is_forwarded(name) && !is_pingoras(name))
+            .cloned()
+            .collect();
+        for name in &unwanted {
+            request.remove_header(name);
+        }
+        request.insert_header(header::HOST, endpoint.authority(backend))?;
+        let required = endpoint
+            .required_header()
+            .filter(|(name, _)| !client.headers.contains_key(name));
+        for (name, value) in endpoint.credential().into_iter().chain(required) {
+            request.insert_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the answer's head.
+    ///
+    /// # Errors
+    /// That it is about the gateway's own key.
+    pub(super) fn judge(
+        &self,
+        status: StatusCode,
+        table: &Table,
+        ledger: &mut Ledger,
+    ) -> std::result::Result<(), Failure> {
+        ledger.answered(status);
+        if is_about_own_key(table.endpoint(self.endpoint), status) {
+            ledger.fail(&refused_key(status));
+            return Err(ledger.exhausted(table).into());
+        }
+        ledger.succeed();
+        Ok(())
+    }
+
+    /// Takes note of an error on the way. Whether another backend is left to be tried.
+    pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger) -> bool {
+        ledger.fail(&judge_fault(connect_fault(error)));
+        self.turn += 1;
+        self.turn < self.backends.len()
+    }
+}
+
+/// What frames the body, and what makes a WebSocket of a connection: Pingora's to handle.
+fn is_pingoras(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::HOST,
+    ]
+    .contains(name)
+}

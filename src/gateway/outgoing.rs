@@ -1,0 +1,243 @@
+//! The request as a target gets it: the caller's, less what is nobody else's business, with the
+//! target's model, path and key.
+//!
+//! What the caller sent is prepared once; every attempt adds only what its endpoint asks for. The
+//! body is never copied: it goes out as the piece before the model, the target's model, and the
+//! piece after it.
+
+use std::io::Write;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora_http::RequestHeader;
+
+use super::http1::HOP_BY_HOP;
+use super::judge::ExchangeFault;
+use super::table::EndpointLinks;
+use crate::policy::{PathRewrite, Target};
+
+/// A caller's request, ready to be sent to any target.
+pub(super) struct Outgoing {
+    method: Method,
+    /// The operation's path and the caller's query, from the `?` on.
+    path: Box<str>,
+    query: Box<str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+    /// Where the model's JSON string stands in the body.
+    model: Option<Range<usize>>,
+}
+
+impl Outgoing {
+    /// Prepares what `request` says for sending. `judged`: the answer will be read, so it is asked
+    /// for uncompressed.
+    pub(super) fn new(
+        request: &RequestHeader,
+        body: Bytes,
+        model: Option<Range<usize>>,
+        judged: bool,
+    ) -> Self {
+        let (path, query) = split_query(request);
+        let mut headers = Vec::with_capacity(request.headers.len());
+        let nominated = nominated(&request.headers);
+        for (name, value) in &request.headers {
+            if is_forwarded(name) && !nominated.contains(name) && name != header::EXPECT {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
+        if judged {
+            headers.retain(|(name, _)| name != header::ACCEPT_ENCODING);
+            headers.push((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            ));
+        }
+        Self {
+            method: request.method.clone(),
+            path: path.into(),
+            query: query.into(),
+            headers,
+            body,
+            model,
+        }
+    }
+
+    /// The same request with another body, whose model stands at `model`.
+    pub(super) fn with_body(&self, body: Bytes, model: Option<Range<usize>>) -> Self {
+        Self {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body,
+            model,
+        }
+    }
+
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The body as the caller sent it.
+    pub(super) const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The body for `target` in pieces; without a target as it came.
+    pub(super) fn pieces<'a>(&'a self, target: Option<&'a Target>) -> [&'a [u8]; 3] {
+        match (target, &self.model) {
+            (Some(target), Some(span)) => [
+                &self.body[..span.start],
+                &target.model_json,
+                &self.body[span.end..],
+            ],
+            _ => [&self.body, &[], &[]],
+        }
+    }
+
+    fn body_len(&self, target: Option<&Target>) -> usize {
+        self.pieces(target).iter().map(|piece| piece.len()).sum()
+    }
+
+    /// The head for HTTP/1.1, as it goes over the wire.
+    pub(super) fn http1_head(
+        &self,
+        endpoint: &EndpointLinks,
+        backend: usize,
+        target: Option<&Target>,
+    ) -> Vec<u8> {
+        let mut head = Vec::with_capacity(512);
+        head.extend_from_slice(self.method.as_str().as_bytes());
+        head.push(b' ');
+        self.write_target(&mut head, endpoint, backend);
+        head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        head.extend_from_slice(endpoint.authority(backend).as_bytes());
+        for (name, value) in self.all_headers(endpoint) {
+            head.extend_from_slice(b"\r\n");
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+        }
+        let length = self.body_len(target);
+        if length > 0 || self.method != Method::GET {
+            // Writing to a vector can't fail.
+            let _ = write!(head, "\r\ncontent-length: {length}");
+        }
+        head.extend_from_slice(b"\r\n\r\n");
+        head
+    }
+
+    /// The head for HTTP/2, and the body's pieces.
+    pub(super) fn http2_parts(
+        &self,
+        endpoint: &EndpointLinks,
+        backend: usize,
+        target: Option<&Target>,
+    ) -> Result<(Box<RequestHeader>, [Bytes; 3]), ExchangeFault> {
+        let mut path = Vec::new();
+        self.write_target(&mut path, endpoint, backend);
+        let malformed = |_| ExchangeFault::Malformed;
+        let mut head =
+            RequestHeader::build_no_case(self.method.clone(), &path, None).map_err(malformed)?;
+        head.set_version(http::Version::HTTP_2);
+        head.append_header(header::HOST, endpoint.authority(backend))
+            .map_err(malformed)?;
+        for (name, value) in self.all_headers(endpoint) {
+            head.append_header(name.clone(), value.clone())
+                .map_err(malformed)?;
+        }
+        head.append_header(header::CONTENT_LENGTH, self.body_len(target))
+            .map_err(malformed)?;
+        let pieces = match (target, &self.model) {
+            (Some(target), Some(span)) => [
+                self.body.slice(..span.start),
+                Bytes::copy_from_slice(&target.model_json),
+                self.body.slice(span.end..),
+            ],
+            _ => [self.body.clone(), Bytes::new(), Bytes::new()],
+        };
+        Ok((Box::new(head), pieces))
+    }
+
+    fn all_headers<'a>(
+        &'a self,
+        endpoint: &'a EndpointLinks,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        let required = endpoint
+            .required_header()
+            .filter(|(required, _)| !self.headers.iter().any(|(name, _)| name == required));
+        self.headers
+            .iter()
+            .chain(endpoint.credential())
+            .chain(required)
+            .map(|(name, value)| (name, value))
+    }
+
+    fn write_target(&self, out: &mut Vec<u8>, endpoint: &EndpointLinks, backend: usize) {
+        out.extend_from_slice(endpoint.base_path(backend).as_bytes());
+        write_path(out, &self.path, endpoint.rewrite_path());
+        out.extend_from_slice(self.query.as_bytes());
+    }
+}
+
+/// Appends an operation's path with the endpoint's prefix replaced.
+pub(super) fn write_path(out: &mut Vec<u8>, path: &str, rewrite: Option<&PathRewrite>) {
+    let rewritten = rewrite.and_then(|rewrite| {
+        let rest = path.strip_prefix(&*rewrite.from)?;
+        let whole_segment = rest.is_empty() || rest.starts_with('/') || rewrite.from.ends_with('/');
+        whole_segment.then_some((&rewrite.to, rest))
+    });
+    match rewritten {
+        Some((to, rest)) => {
+            out.extend_from_slice(to.as_bytes());
+            out.extend_from_slice(rest.as_bytes());
+        }
+        None => out.extend_from_slice(path.as_bytes()),
+    }
+}
+
+/// A request target cut before its `?`.
+pub(super) fn split_query(request: &RequestHeader) -> (&str, &str) {
+    let target = request
+        .uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str);
+    match memchr::memchr(b'?', target.as_bytes()) {
+        Some(at) => target.split_at(at),
+        None => (target, ""),
+    }
+}
+
+/// Whether a caller's header may go upstream: not what is about its connection, not its
+/// credential, and nothing in this gateway's own name.
+pub(super) fn is_forwarded(name: &HeaderName) -> bool {
+    const REPLACED: [HeaderName; 9] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::PROXY_AUTHORIZATION,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("api-key"),
+        HeaderName::from_static("x-goog-api-key"),
+        HeaderName::from_static("http2-settings"),
+    ];
+    !HOP_BY_HOP.contains(name)
+        && !REPLACED.contains(name)
+        && !name.as_str().starts_with("x-standin-")
+}
+
+/// The headers that `connection` names as being about the connection too.
+pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| {
+            !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+        })
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .collect()
+}

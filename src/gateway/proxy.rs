@@ -1,0 +1,240 @@
+//! Standin as Pingora sees it: the hooks, in the order in which a request meets them.
+//!
+//! ```text
+//! request_filter ── operation has policies ──> the loop of our own (serve) ──> answered
+//!        └───────── operation has none ─────> Pingora's streaming path: upstream_peer,
+//!                                              upstream_request_filter, request_body_filter, ...
+//! a failure in either ──> fail_to_proxy: the one place that writes an error to a client
+//! everything ──────────> logging: the one place that accounts for a request
+//! ```
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tokio::time::Instant;
+
+use super::error::Failure;
+use super::ledger::Ledger;
+use super::native::Native;
+use super::respond;
+use super::serve::{Served, serve};
+use super::shared::Gateway;
+use super::table::Table;
+use crate::policy::Format;
+use crate::telemetry::{RequestPath, RequestRecord};
+
+/// The gateway in Pingora's hands.
+pub struct Proxy(pub Arc<Gateway>);
+
+/// One request, from its head to its log line.
+pub struct RequestContext {
+    pub(super) table: Arc<Table>,
+    pub(super) started: Instant,
+    pub(super) record: RequestRecord,
+    pub(super) ledger: Ledger,
+    pub(super) format: Format,
+    failure: Option<Failure>,
+    native: Option<Native>,
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        let nowhere = RequestPath::Unknown(Box::default());
+        RequestContext {
+            table: self.0.table(),
+            started: Instant::now(),
+            record: RequestRecord::new(
+                self.0.next_request_id(),
+                SystemTime::now(),
+                http::Method::GET,
+                nowhere,
+            ),
+            ledger: Ledger::default(),
+            format: Format::Other,
+            failure: None,
+            native: None,
+        }
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<bool> {
+        if self.0.is_draining() {
+            session.as_downstream_mut().set_keepalive(None);
+        }
+        match serve(&self.0, session, ctx).await {
+            Ok(Served::Answered) => Ok(true),
+            Ok(Served::PassOn(endpoint)) => {
+                ctx.native = Some(Native::new(endpoint));
+                Ok(false)
+            }
+            Err(failure) => Err(ctx.fail(failure)),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<Box<HttpPeer>> {
+        let Some(native) = &mut ctx.native else {
+            return Error::e_explain(ErrorType::InternalError, "no endpoint was chosen");
+        };
+        let peer = native.peer(&ctx.table, &mut ctx.ledger).await;
+        peer.map_err(|failure| ctx.fail(failure))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let limit = ctx.table.snapshot.limits.request_body;
+        let passed = ctx.native.as_mut().map(|native| native.count(body, limit));
+        passed
+            .unwrap_or(Ok(()))
+            .map_err(|failure| ctx.fail(failure))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        match &ctx.native {
+            Some(native) => native.readdress(session.req_header(), request, &ctx.table),
+            None => Ok(()),
+        }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let judged = ctx
+            .native
+            .as_ref()
+            .map(|native| native.judge(response.status, &ctx.table, &mut ctx.ledger));
+        judged
+            .unwrap_or(Ok(()))
+            .map_err(|failure| ctx.fail(failure))
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        respond::label(response, &ctx.record.request_id, &ctx.ledger);
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so another backend of the endpoint can be asked whatever the method.
+        let again = ctx
+            .native
+            .as_mut()
+            .is_some_and(|native| native.fail(&error, &mut ctx.ledger));
+        error.set_retry(again);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+    ) -> FailToProxy {
+        let failure = ctx
+            .failure
+            .take()
+            .unwrap_or_else(|| ctx.native_failure(error));
+        ctx.record.error = Some(failure.code());
+        respond::failure(session, &failure, ctx).await
+    }
+
+    fn suppress_error_log(
+        &self,
+        _session: &Session,
+        _ctx: &RequestContext,
+        _error: &Error,
+    ) -> bool {
+        // Every failure is in the access log, with more than an error's text could say.
+        true
+    }
+
+    async fn logging(
+        &self,
+        session: &mut Session,
+        _error: Option<&Error>,
+        ctx: &mut RequestContext,
+    ) {
+        if ctx.native.is_some() {
+            ctx.ledger.finish();
+        }
+        let nothing = RequestRecord::new(
+            Box::default(),
+            SystemTime::UNIX_EPOCH,
+            http::Method::GET,
+            RequestPath::Unknown(Box::default()),
+        );
+        let mut record = std::mem::replace(&mut ctx.record, nothing);
+        record.attempts = ctx.ledger.take();
+        record.status = session
+            .response_written()
+            .map(|response| response.status.as_u16());
+        record.bytes_in = session.body_bytes_read() as u64;
+        record.bytes_out = session.body_bytes_sent() as u64;
+        record.duration = ctx.started.elapsed();
+        self.0.access_log().record(&record);
+    }
+}
+
+impl RequestContext {
+    /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.
+    fn fail(&mut self, failure: Failure) -> Box<Error> {
+        let source = match failure {
+            Failure::Rejected(_) | Failure::ClientGone => ErrorSource::Downstream,
+            Failure::Exhausted(_) | Failure::Broken => ErrorSource::Upstream,
+        };
+        self.failure = Some(failure);
+        Error::create(ErrorType::InternalError, source, None, None)
+    }
+
+    /// What an error of Pingora's own path amounts to.
+    fn native_failure(&mut self, error: &Error) -> Failure {
+        if *error.esource() == ErrorSource::Downstream {
+            return Failure::ClientGone;
+        }
+        match &mut self.native {
+            Some(native) => {
+                native.fail(error, &mut self.ledger);
+                self.ledger.exhausted(&self.table).into()
+            }
+            None => Failure::Broken,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What the client gets: the head of an answer, an answer that is whole, or an error.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+use pingora_proxy::{FailToProxy, Session};
+
+use super::admit::content_length;
+use super::client::Client;
+use super::error::{self, ErrorAnswer, Failure};
+use super::hold::Whole;
+use super::ledger::Ledger;
+use super::proxy::RequestContext;
+
+/// A request body up to this length is read to its end even where nobody wants it.
+const SHORT_BODY: usize = 64 << 10;
+
+/// How much, and for how long, is read of a body that nobody wants, for its sender's sake.
+const LINGER_BYTES: usize = 8 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-standin-upstream-request-id");
+const ENDPOINT: HeaderName = HeaderName::from_static("x-standin-endpoint");
+const MODEL: HeaderName = HeaderName::from_static("x-standin-model");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-standin-attempts");
+const FAILOVER: HeaderName = HeaderName::from_static("x-standin-failover");
+
+/// Sends an answer that is whole: its head and body leave together.
+///
+/// # Errors
+/// `ClientGone` where nobody takes it.
+pub(super) async fn whole(
+    client: &mut Client<'_>,
+    whole: Whole,
+    request_id: &str,
+    ledger: &Ledger,
+) -> Result<(), Failure> {
+    let mut head = whole.head;
+    label(&mut head, request_id, ledger);
+    let length = HeaderValue::from(whole.body.len());
+    if !head.status.is_informational() && head.status != http::StatusCode::NO_CONTENT {
+        set(&mut head, header::CONTENT_LENGTH, length);
+    }
+    let session = client.session();
+    write_head(session, head).await?;
+    write(session, whole.body, true).await
+}
+
+/// Begins an answer whose end is not here yet. Where its length isn't known it goes in chunks, or
+/// to an HTTP/1.0 client until the connection's end.
+pub(super) async fn begin(
+    client: &mut Client<'_>,
+    mut head: Box<ResponseHeader>,
+    request_id: &str,
+    ledger: &Ledger,
+) -> Result<(), Failure> {
+    label(&mut head, request_id, ledger);
+    let session = client.session();
+    let chunks = session.req_header().version == Version::HTTP_11;
+    if chunks && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        set(
+            &mut head,
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
+    write_head(session, head).await
+}
+
+/// Sends a piece of the body; `last` ends it.
+pub(super) async fn write(session: &mut Session, piece: Bytes, last: bool) -> Result<(), Failure> {
+    let written = session.as_downstream_mut().write_response_body(piece, last);
+    written.await.map_err(|_| Failure::ClientGone)
+}
+
+async fn write_head(session: &mut Session, head: Box<ResponseHeader>) -> Result<(), Failure> {
+    let written = session.as_downstream_mut().write_response_header(head);
+    written.await.map_err(|_| Failure::ClientGone)
+}
+
+/// Answers a failure, or cuts what can't be completed. The connection stays usable where nothing
+/// of the request is left on it and nothing of an answer was cut.
+pub(super) async fn failure(
+    session: &mut Session,
+    failure: &Failure,
+    ctx: &RequestContext,
+) -> FailToProxy {
+    let cut = |error_code| FailToProxy {
+        error_code,
+        can_reuse_downstream: false,
+    };
+    let begun = session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational());
+    let answer = error::answer(failure, ctx.format.is_anthropic()).filter(|_| !begun);
+    let Some(answer) = answer else {
+        session.as_downstream_mut().shutdown().await;
+        return cut(0);
+    };
+    let status = answer.status.as_u16();
+    let drained = drain_request(session).await;
+    if !drained {
+        session.as_downstream_mut().set_keepalive(None);
+    }
+    match error_answer(session, answer, ctx).await {
+        Ok(()) if drained => FailToProxy {
+            error_code: status,
+            can_reuse_downstream: true,
+        },
+        Ok(()) => {
+            linger(session).await;
+            cut(status)
+        }
+        Err(_) => cut(0),
+    }
+}
+
+async fn error_answer(
+    session: &mut Session,
+    answer: ErrorAnswer,
+    ctx: &RequestContext,
+) -> Result<(), Failure> {
+    let gone = |_| Failure::ClientGone;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(12)).map_err(gone)?;
+    for (name, value) in answer.headers {
+        set(&mut head, name, value);
+    }
+    for (name, value) in labels(&ctx.record.request_id, &ctx.ledger) {
+        set(&mut head, name, value);
+    }
+    set(
+        &mut head,
+        header::CONTENT_LENGTH,
+        HeaderValue::from(answer.body.len()),
+    );
+    write_head(session, Box::new(head)).await?;
+    write(session, answer.body, true).await
+}
+
+/// Takes what is left of a short request body that is on its way anyway, so that the connection can
+/// be used again. Whether nothing is left.
+async fn drain_request(session: &mut Session) -> bool {
+    let headers = &session.req_header().headers;
+    let waits = headers.contains_key(header::EXPECT);
+    let short = content_length(headers).is_none_or(|length| length <= SHORT_BODY);
+    let session = session.as_downstream_mut();
+    if session.is_body_done() {
+        return true;
+    }
+    !waits && short && discard(session, SHORT_BODY).await
+}
+
+/// Reads on for a moment after an answer that came before the request's end: a client that is
+/// still sending would otherwise see its connection reset before it has read the answer.
+async fn linger(session: &mut Session) {
+    discard(session.as_downstream_mut(), LINGER_BYTES).await;
+}
+
+/// Reads and forgets up to `limit` bytes of the request's body. Whether that was all of it.
+async fn discard(session: &mut ServerSession, limit: usize) -> bool {
+    let reading = async {
+        let mut read = 0;
+        while read <= limit {
+            match session.read_request_body().await {
+                Ok(Some(piece)) => read += piece.len(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    };
+    tokio::time::timeout(LINGER_TIME, reading)
+        .await
+        .unwrap_or(false)
+}
+
+/// Says which answer this is, in place of whatever the upstream says under the same names. The
+/// upstream's own request id stays to be had, since its support asks for it.
+pub(super) fn label(head: &mut ResponseHeader, request_id: &str, ledger: &Ledger) {
+    let forged: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-standin-"))
+        .cloned()
+        .collect();
+    for name in forged {
+        head.remove_header(&name);
+    }
+    if let Some(upstream) = head.remove_header(&REQUEST_ID) {
+        set(head, UPSTREAM_REQUEST_ID, upstream);
+    }
+    for (name, value) in labels(request_id, ledger) {
+        set(head, name, value);
+    }
+}
+
+/// The headers that every answer carries.
+pub(super) fn labels(
+    request_id: &str,
+    ledger: &Ledger,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let text = |name, text: &str| Some((name, HeaderValue::from_bytes(text.as_bytes()).ok()?));
+    let current = ledger.current();
+    [
+        text(REQUEST_ID, request_id),
+        current.and_then(|attempt| text(ENDPOINT, &attempt.endpoint)),
+        current.and_then(|attempt| text(MODEL, attempt.model.as_ref()?)),
+        Some((ATTEMPTS, HeaderValue::from(ledger.count()))),
+        ledger
+            .failover()
+            .and_then(|reasons| text(FAILOVER, &reasons)),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn set(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {
+    // Fails only where a map of headers outgrows 32,768 entries, which no head of ours has.
+    let _ = head.insert_header(name, value);
+}

@@ -1,0 +1,141 @@
+//! The life of a request: admit, buffer, route, attempt, respond.
+
+use pingora_proxy::Session;
+
+use super::admit;
+use super::attempt::{Plan, Trip};
+use super::body;
+use super::client::Client;
+use super::error::{Failure, Rejection};
+use super::hold::Held;
+use super::outgoing::{Outgoing, split_query};
+use super::proxy::RequestContext;
+use super::relay;
+use super::respond;
+use super::route::{self, Route};
+use super::shared::Gateway;
+use super::single;
+use super::streaming;
+use crate::policy::{Caller, EndpointId, Operation, Snapshot};
+use crate::telemetry::RequestPath;
+
+/// How far a request has been served.
+pub(super) enum Served {
+    /// The client has its answer.
+    Answered,
+    /// Pingora passes it on, to this endpoint.
+    PassOn(EndpointId),
+}
+
+/// Serves a request up to its answer, or up to where Pingora takes over.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+) -> Result<Served, Failure> {
+    let table = ctx.table.clone();
+    let snapshot = &table.snapshot;
+    let (caller, operation) = admit(session, ctx, snapshot)?;
+
+    if operation.routes.is_none() {
+        let endpoint = operation.default_endpoint.get(caller.environment);
+        return endpoint
+            .map(Served::PassOn)
+            .ok_or_else(|| Rejection::unknown_operation(&operation.path).into());
+    }
+
+    let has_body = !session.as_downstream_mut().is_body_empty();
+    admit::readable(session.req_header(), snapshot, has_body)?;
+    let body = body::read(session, &snapshot.limits, gateway.held_bytes()).await?;
+    let model = route::model(&body)?;
+    ctx.record.model = Some(model.name.as_ref().into());
+
+    match route::route(&table, operation, caller.environment, &model.name)? {
+        Route::Default(endpoint) => {
+            let outgoing = Outgoing::new(session.req_header(), body.bytes.clone(), None, false);
+            let endpoint = table.endpoint(endpoint);
+            let mut client = Client::new(session);
+            let id = &ctx.record.request_id;
+            single::run(
+                &mut client,
+                &outgoing,
+                &table,
+                endpoint,
+                id,
+                &mut ctx.ledger,
+            )
+            .await?;
+        }
+        Route::Policy(policy, chain) => {
+            ctx.record.policy = Some(policy.name.clone());
+            let plan = Plan {
+                table: &table,
+                policy,
+                chain,
+                format: operation.format,
+                drawn: table.draw(policy.id, caller.environment),
+                streaming: false,
+            };
+            let span = Some(model.span.clone());
+            let outgoing = Outgoing::new(session.req_header(), body.bytes.clone(), span, true);
+            fail_over(&mut Client::new(session), plan, &outgoing, ctx).await?;
+        }
+    }
+    Ok(Served::Answered)
+}
+
+/// Who calls what; both noted for the log.
+fn admit<'a>(
+    session: &Session,
+    ctx: &mut RequestContext,
+    snapshot: &'a Snapshot,
+) -> Result<(&'a Caller, &'a Operation), Rejection> {
+    let request = session.req_header();
+    let record = &mut ctx.record;
+    record.method = request.method.clone();
+    record.client = session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(std::net::SocketAddr::ip);
+    let operation = admit::operation(snapshot, request);
+    record.path = match &operation {
+        Ok(operation) => RequestPath::Operation(operation.path.clone()),
+        Err(_) => RequestPath::Unknown(split_query(request).0.into()),
+    };
+    let caller = admit::authenticate(snapshot, &request.headers)?;
+    record.caller = Some(caller.name.clone());
+    record.environment = Some(caller.environment);
+    let operation = operation?;
+    ctx.format = operation.format;
+    Ok((caller, operation))
+}
+
+/// A request along the chain of its policy.
+async fn fail_over(
+    client: &mut Client<'_>,
+    plan: Plan<'_>,
+    outgoing: &Outgoing,
+    ctx: &mut RequestContext,
+) -> Result<(), Failure> {
+    let mut trip = Trip::new(plan);
+    let won = trip.run(client, outgoing, &mut ctx.ledger).await?;
+    match won.held {
+        Held::Whole(whole) => {
+            respond::whole(client, whole, &ctx.record.request_id, &ctx.ledger).await
+        }
+        Held::Large(large) => {
+            let head = large.exchange.head.clone();
+            respond::begin(client, head, &ctx.record.request_id, &ctx.ledger).await?;
+            let next = || Some(won.deadlines.next_read());
+            let relayed = relay::large(client, large, next).await;
+            ctx.ledger.finish();
+            relayed
+        }
+        Held::Stream(stream) => {
+            streaming::run(client, &mut trip, won.target, *stream, won.deadlines, ctx).await
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything that outlives a request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use super::body::HeldBytes;
+use super::connect::Links;
+use super::request_id::RequestIds;
+use super::suspension::Suspensions;
+use super::table::{Table, TableError};
+use crate::policy::Snapshot;
+use crate::telemetry::AccessLog;
+
+/// The gateway: everything that outlives a request.
+pub struct Gateway {
+    table: ArcSwap<Table>,
+    suspensions: Suspensions,
+    links: Links,
+    held: HeldBytes,
+    access_log: AccessLog,
+    request_ids: RequestIds,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// A gateway that serves `snapshot`.
+    ///
+    /// # Errors
+    /// What of the snapshot can't be used.
+    pub fn new(
+        snapshot: Snapshot,
+        links: Links,
+        access_log: AccessLog,
+    ) -> Result<Self, TableError> {
+        let suspensions = Suspensions::new(Instant::now());
+        let table = Table::new(snapshot, &suspensions, &links)?;
+        Ok(Self {
+            table: ArcSwap::from_pointee(table),
+            suspensions,
+            links,
+            held: HeldBytes::default(),
+            access_log,
+            request_ids: RequestIds::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts a new snapshot in the place of the old one. Requests under way keep theirs.
+    ///
+    /// # Errors
+    /// What of it can't be used; then nothing has changed.
+    pub fn install(&self, snapshot: Snapshot) -> Result<(), TableError> {
+        let table = Table::new(snapshot, &self.suspensions, &self.links)?;
+        self.table.store(Arc::new(table));
+        self.suspensions.sweep(Instant::now());
+        Ok(())
+    }
+
+    /// A new request's id.
+    pub(super) fn next_request_id(&self) -> Box<str> {
+        self.request_ids.next()
+    }
+
+    /// From now on every answer closes its connection.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is about to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The configuration that new requests are served with.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// The suspensions of all pairs.
+    pub const fn suspensions(&self) -> &Suspensions {
+        &self.suspensions
+    }
+
+    /// The ways to the backends.
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The bytes of request bodies that are held now.
+    pub const fn held_bytes(&self) -> &HeldBytes {
+        &self.held
+    }
+
+    /// The access log.
+    pub const fn access_log(&self) -> &AccessLog {
+        &self.access_log
+    }
+}

@@ -1,0 +1,78 @@
+//! A request of an operation with policies whose model no policy names: one attempt at the default
+//! endpoint, nothing changed but the credential, and whatever comes back is the answer.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::client::{Client, Interrupted};
+use super::error::Failure;
+use super::exchange;
+use super::hold::Large;
+use super::judge::{ExchangeFault, Outcome, Reason, Verdict, judge_fault};
+use super::ledger::Ledger;
+use super::outgoing::Outgoing;
+use super::relay;
+use super::respond;
+use super::table::{EndpointLinks, Table};
+
+/// To the answer's head, and between two reads of its body: without a policy there is nobody who
+/// said a shorter time, and models may think for minutes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Passes a request on to `endpoint` and its answer back.
+///
+/// # Errors
+/// That there was no answer; or that it was about the gateway's own key, which is nobody's business.
+pub(super) async fn run(
+    client: &mut Client<'_>,
+    outgoing: &Outgoing,
+    table: &Table,
+    endpoint: &EndpointLinks,
+    request_id: &str,
+    ledger: &mut Ledger,
+) -> Result<(), Failure> {
+    ledger.begin(endpoint.name(), None);
+    let begun = exchange::begin(endpoint, outgoing, None);
+    let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
+        Ok(Ok(exchange)) => {
+            let status = exchange.head.status;
+            ledger.answered(status);
+            if !is_about_own_key(endpoint, status) {
+                ledger.succeed();
+                let head = exchange.head.clone();
+                respond::begin(client, head, request_id, ledger).await?;
+                let begun = Vec::new();
+                return relay::large(client, Large { exchange, begun }, || {
+                    Some(Instant::now() + PATIENCE)
+                })
+                .await;
+            }
+            refused_key(status)
+        }
+        Ok(Err(fault)) => judge_fault(fault),
+        Err(Interrupted::Deadline) => judge_fault(ExchangeFault::Timeout),
+        Err(Interrupted::ClientGone) => {
+            ledger.client_gone();
+            return Err(Failure::ClientGone);
+        }
+    };
+    ledger.fail(&verdict);
+    Err(ledger.exhausted(table).into())
+}
+
+/// Whether an upstream's answer says that the gateway's key is refused: the client's own key is
+/// fine, and a 401 or 403 would tell it otherwise.
+pub(super) fn is_about_own_key(endpoint: &EndpointLinks, status: StatusCode) -> bool {
+    endpoint.has_own_key() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// The verdict on such an answer.
+pub(super) const fn refused_key(status: StatusCode) -> Verdict {
+    Verdict {
+        outcome: Outcome::DoesNotFit,
+        reason: Reason::Status(status),
+        message: None,
+    }
+}

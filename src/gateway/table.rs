@@ -1,0 +1,224 @@
+//! The snapshot made ready for use: what the request path would otherwise look up each time.
+//!
+//! A [`Table`] is made when a configuration is installed. It holds the snapshot, and beside each
+//! endpoint the links to its backends and its credential as a header, beside each pair the handle
+//! of its suspension, and beside each chain the order of its weighted draw. A request takes one
+//! `Arc<Table>` when it arrives and keeps it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderName, HeaderValue};
+
+use super::choose::WeightedSchedule;
+use super::connect::{Link, LinkError, Links};
+use super::suspension::{PairState, Suspensions};
+use crate::policy::{
+    Backend, Chain, Endpoint, EndpointId, Environment, PairId, PathRewrite, PolicyId, Provider,
+    Secret, Snapshot,
+};
+use crate::provider;
+
+/// A snapshot, and the handles to everything alive that it names.
+pub struct Table {
+    /// The configuration.
+    pub snapshot: Snapshot,
+    endpoints: Vec<EndpointLinks>,
+    pairs: Vec<Arc<PairState>>,
+    /// Two for each policy, in the order of [`Environment::ALL`].
+    draws: Vec<Option<Draw>>,
+    secrets: Vec<Secret>,
+}
+
+impl Table {
+    /// Makes a snapshot ready. Suspensions and connections of what it shares with an earlier one
+    /// go on.
+    ///
+    /// # Errors
+    /// What is wrong with an endpoint's certificates or key, where they can't be used.
+    pub fn new(
+        snapshot: Snapshot,
+        suspensions: &Suspensions,
+        links: &Links,
+    ) -> Result<Self, TableError> {
+        let endpoints = snapshot
+            .endpoints
+            .iter()
+            .map(|endpoint| EndpointLinks::new(endpoint, links))
+            .collect::<Result<Vec<_>, _>>()?;
+        let pairs = snapshot
+            .pairs
+            .iter()
+            .map(|pair| suspensions.resolve(pair))
+            .collect();
+        let draws = snapshot
+            .policies
+            .iter()
+            .flat_map(|policy| Environment::ALL.map(|environment| policy.chains.get(environment)))
+            .map(|chain| chain.as_ref().and_then(Draw::new))
+            .collect();
+        let secrets = snapshot
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.api_key.clone())
+            .collect();
+        Ok(Self {
+            snapshot,
+            endpoints,
+            pairs,
+            draws,
+            secrets,
+        })
+    }
+
+    /// An endpoint as the request path uses it.
+    pub(super) fn endpoint(&self, id: EndpointId) -> &EndpointLinks {
+        &self.endpoints[id.0 as usize]
+    }
+
+    /// The suspension of a pair.
+    pub(super) fn pair(&self, id: PairId) -> &Arc<PairState> {
+        &self.pairs[id.0 as usize]
+    }
+
+    /// Which of a weighted set is the target this time; 0 where there is but one.
+    pub(super) fn draw(&self, policy: PolicyId, environment: Environment) -> usize {
+        let at = policy.0 as usize * Environment::ALL.len() + environment as usize;
+        self.draws
+            .get(at)
+            .and_then(Option::as_ref)
+            .map_or(0, Draw::next)
+    }
+
+    /// Every configured secret, to be blotted out of what a provider says.
+    pub(super) fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+}
+
+/// Why a snapshot can't be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// An endpoint's certificates can't be used.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// An endpoint's key can't be sent in a header.
+    #[error("endpoint {endpoint}: its api_key holds a character that no HTTP header can carry")]
+    Credential {
+        /// The endpoint's name.
+        endpoint: Arc<str>,
+    },
+}
+
+/// The turns of a weighted set.
+struct Draw {
+    schedule: WeightedSchedule,
+    ticket: AtomicU64,
+}
+
+impl Draw {
+    fn new(chain: &Chain) -> Option<Self> {
+        let weights: Vec<u32> = chain.target.iter().map(|target| target.weight).collect();
+        Self::of_weights(&weights)
+    }
+
+    fn of_weights(weights: &[u32]) -> Option<Self> {
+        (weights.len() > 1).then(|| Self {
+            schedule: WeightedSchedule::new(weights),
+            ticket: AtomicU64::new(0),
+        })
+    }
+
+    fn next(&self) -> usize {
+        self.schedule
+            .pick(self.ticket.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// An endpoint with the way to each of its backends.
+pub(super) struct EndpointLinks {
+    endpoint: Endpoint,
+    links: Vec<Arc<Link>>,
+    authorities: Vec<String>,
+    credential: Option<(HeaderName, HeaderValue)>,
+    required: Option<(HeaderName, HeaderValue)>,
+    draw: Option<Draw>,
+}
+
+impl EndpointLinks {
+    fn new(endpoint: &Endpoint, links: &Links) -> Result<Self, TableError> {
+        let credential = endpoint
+            .api_key
+            .as_ref()
+            .map(|key| provider::credential(endpoint.provider, key))
+            .transpose()
+            .map_err(|_| TableError::Credential {
+                endpoint: endpoint.name.clone(),
+            })?;
+        let weights: Vec<u32> = endpoint
+            .backends
+            .iter()
+            .map(|backend| backend.weight)
+            .collect();
+        Ok(Self {
+            links: endpoint
+                .backends
+                .iter()
+                .map(|backend| links.link(endpoint, backend))
+                .collect::<Result<_, _>>()?,
+            authorities: endpoint.backends.iter().map(Backend::authority).collect(),
+            credential,
+            required: provider::required_header(endpoint.provider),
+            draw: Draw::of_weights(&weights),
+            endpoint: endpoint.clone(),
+        })
+    }
+
+    /// The endpoint's name in the configuration.
+    pub(super) const fn name(&self) -> &Arc<str> {
+        &self.endpoint.name
+    }
+
+    pub(super) const fn provider(&self) -> Provider {
+        self.endpoint.provider
+    }
+
+    /// Whether requests carry a key of this gateway's.
+    pub(super) const fn has_own_key(&self) -> bool {
+        self.endpoint.api_key.is_some()
+    }
+
+    /// The header that carries the endpoint's key.
+    pub(super) const fn credential(&self) -> Option<&(HeaderName, HeaderValue)> {
+        self.credential.as_ref()
+    }
+
+    /// A header that the provider insists on, for callers that don't send it.
+    pub(super) const fn required_header(&self) -> Option<&(HeaderName, HeaderValue)> {
+        self.required.as_ref()
+    }
+
+    pub(super) const fn rewrite_path(&self) -> Option<&PathRewrite> {
+        self.endpoint.rewrite_path.as_ref()
+    }
+
+    /// Every backend, the one whose turn it is first.
+    pub(super) fn backends_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.links.len();
+        let first = self.draw.as_ref().map_or(0, Draw::next);
+        (0..count).map(move |step| (first + step) % count)
+    }
+
+    pub(super) fn link(&self, backend: usize) -> &Arc<Link> {
+        &self.links[backend]
+    }
+
+    /// The value of the `host` header.
+    pub(super) fn authority(&self, backend: usize) -> &str {
+        &self.authorities[backend]
+    }
+
+    pub(super) fn base_path(&self, backend: usize) -> &str {
+        &self.endpoint.backends[backend].base_path
+    }
+}
