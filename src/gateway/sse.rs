@@ -270,9 +270,11 @@ mod tests {
 
     use super::*;
 
-    /// Name and data of each event that a client is told of, and all bytes given out, for a stream
-    /// that arrives in these reads.
-    fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>) {
+    /// An event that a client is told of: its name and data.
+    type Told = (Vec<u8>, Vec<u8>);
+
+    /// The events, and all bytes given out, of a stream that arrives in these reads.
+    fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Told>, Vec<u8>) {
         let mut splitter = Splitter::new();
         let mut events = Vec::new();
         let mut bytes = Vec::new();
@@ -298,7 +300,7 @@ mod tests {
         (events, bytes)
     }
 
-    fn event(name: &str, data: &str) -> (Vec<u8>, Vec<u8>) {
+    fn event(name: &str, data: &str) -> Told {
         (name.into(), data.into())
     }
 
@@ -427,7 +429,7 @@ mod tests {
     }
 
     /// The standard's own algorithm, over the whole stream: lines first, then their fields.
-    fn by_the_standard(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn by_the_standard(stream: &[u8]) -> Vec<Told> {
         let stream = stream.strip_prefix(BOM).unwrap_or(stream);
         let text = String::from_utf8(stream.to_vec()).unwrap();
         let mut events = Vec::new();
