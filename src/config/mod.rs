@@ -108,9 +108,9 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigErrors> {
         let valid = error.utf8_error().valid_up_to();
         unreadable(format!("is no UTF-8 text, from byte {valid} on"))
     })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    parse_in(folder, &text, &|name| std::env::var(name).ok())
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    parse_in(folder.to_owned(), &text, &|name| std::env::var(name).ok())
 }
 
 /// Reads a configuration; `environment` looks variables up. Relative paths start at the process's

@@ -99,28 +99,28 @@ impl Drop for Entered {
     }
 }
 
-/// The application of one listener.
+/// The application behind the listeners.
 pub struct Front {
     proxy: Arc<HttpProxy<Proxy>>,
     gateway: Arc<Gateway>,
     connections: Connections,
-    /// HTTP/2 with prior knowledge is welcome.
-    h2c: bool,
+    /// The ports on which HTTP/2 with prior knowledge is welcome.
+    h2c_ports: Vec<u16>,
 }
 
 impl Front {
-    /// Serves what comes in by `proxy`, which must accept h2c where `h2c` says so.
+    /// Serves what comes in by `proxy`; where it comes by one of `h2c_ports` also HTTP/2 without TLS.
     pub const fn new(
         proxy: Arc<HttpProxy<Proxy>>,
         gateway: Arc<Gateway>,
         connections: Connections,
-        h2c: bool,
+        h2c_ports: Vec<u16>,
     ) -> Self {
         Self {
             proxy,
             gateway,
             connections,
-            h2c,
+            h2c_ports,
         }
     }
 }
@@ -143,7 +143,7 @@ impl ServerApp for Front {
         }
         let deadline = Instant::now() + limits.request_head_timeout;
         let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
-            || self.h2c && has_http2_preface(&mut stream, deadline).await;
+            || self.is_h2c(&stream) && has_http2_preface(&mut stream, deadline).await;
         if http2 {
             return self.proxy.process_new(stream, shutdown).await;
         }
@@ -164,6 +164,15 @@ async fn has_http2_preface(stream: &mut Stream, deadline: Instant) -> bool {
 }
 
 impl Front {
+    fn is_h2c(&self, stream: &Stream) -> bool {
+        if self.h2c_ports.is_empty() || stream.get_ssl_digest().is_some() {
+            return false;
+        }
+        let digest = stream.get_socket_digest();
+        let port = digest.and_then(|digest| Some(digest.local_addr()?.as_inet()?.port()));
+        port.is_some_and(|port| self.h2c_ports.contains(&port))
+    }
+
     async fn serve_http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let mut idle_since_begin = false;
         loop {

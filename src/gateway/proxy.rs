@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -63,6 +64,10 @@ impl ProxyHttp for Proxy {
             failure: None,
             native: None,
         }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // None: Pingora's own would look at every answer for something to compress.
     }
 
     async fn request_filter(

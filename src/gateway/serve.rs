@@ -77,7 +77,7 @@ pub(super) async fn serve(
                 chain,
                 format: operation.format,
                 drawn: table.draw(policy.id, caller.environment),
-                streaming: false,
+                streaming: model.stream,
             };
             let span = Some(model.span.clone());
             let outgoing = Outgoing::new(session.req_header(), body.bytes.clone(), span, true);

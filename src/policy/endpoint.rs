@@ -153,6 +153,14 @@ pub struct PathRewrite {
     pub to: String,
 }
 
+impl PathRewrite {
+    /// What stands behind the prefix in an operation's path; `None` where it does not begin so.
+    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&*self.from)
+            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
 /// Which HTTP is spoken to an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpVersion {

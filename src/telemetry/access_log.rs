@@ -1,8 +1,16 @@
 //! The access log: one JSON line a request, without a request ever waiting for it.
 //!
-//! A line is written as text by the thread that ends its request, into a buffer that the thread
-//! keeps, and then copied to the lines that wait for the writer ([`Waiting`]); a thread of the
-//! log's own writes them in batches. What was measured instead is in `benches/access_log.rs`.
+//! A line is made into text by the thread that ends its request, in a buffer that the thread
+//! keeps, and copied to the lines that wait for the writer ([`Waiting`]); a thread of the log's own
+//! writes them in batches. Other ways were measured: CPU time a request at 5,000 requests a second,
+//! one attempt each, on 2 cores, to a file.
+//!
+//! | way | request's thread | writer's thread |
+//! |---|---|---|
+//! | this one | 0.5 µs | 0.3 µs |
+//! | the record is handed over, and made into text every 100 ms | 0.2 µs | 0.9 µs |
+//! | the record is sent over a channel that wakes its reader | 0.5 to 5 µs | 3 to 13 µs |
+//! | a `write` for each line, by the request's thread | 1.5 µs, and it may block | - |
 //!
 //! What happens when the lines can't be written as fast as they come:
 //! - a sink that blocks (a pipe whose reader stopped) stops the writer's thread and nothing else;
@@ -78,7 +86,7 @@ impl AccessLog {
         })
     }
 
-    /// Tells of a request. Never blocks, and takes about a microsecond.
+    /// Tells of a request, at its end. Never blocks.
     pub fn record(&self, record: &RequestRecord) {
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -163,13 +171,13 @@ impl<'shared> Writer<'shared> {
     }
 
     fn write(&mut self, batch: &[u8], taken: Taken) {
-        let mut lines = batch;
-        if let Some(Switch { at, sink }) = taken.switch {
-            self.write_lines(&batch[..at]);
+        let mut done = 0;
+        for Switch { at, sink } in taken.switches {
+            self.write_lines(&batch[done..at]);
             self.sink = sink;
-            lines = &batch[at..];
+            done = at;
         }
-        let written = self.write_lines(lines);
+        let written = self.write_lines(&batch[done..]);
         self.untold += taken.dropped;
         if written && self.untold > 0 {
             self.tell_of_dropped_lines();
@@ -226,5 +234,260 @@ impl Complaints {
             self.last = Some(now);
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::{ErrorKind, Read, Write};
+    use std::path::Path;
+    use std::process::Command;
+    use std::sync::mpsc::{self, Receiver, SyncSender};
+    use std::time::UNIX_EPOCH;
+
+    use http::Method;
+    use serde_json::Value;
+
+    use super::super::request::RequestPath;
+    use super::*;
+
+    /// So long that only a hang reaches it.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn record(request_id: &str) -> RequestRecord {
+        let path = RequestPath::Unknown("/".into());
+        RequestRecord::new(request_id.into(), UNIX_EPOCH, Method::GET, path)
+    }
+
+    fn lines(text: &[u8]) -> Vec<Value> {
+        let text = std::str::from_utf8(text).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn notices_and_others(text: &[u8]) -> (Vec<Value>, Vec<Value>) {
+        lines(text)
+            .into_iter()
+            .partition(|line| line.get("dropped_lines").is_some())
+    }
+
+    fn ids(text: &[u8]) -> Vec<String> {
+        lines(text)
+            .iter()
+            .map(|line| line["request_id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn ids_of(file: &Path) -> Vec<String> {
+        ids(&fs::read(file).unwrap())
+    }
+
+    /// A sink whose every write waits until it is received, and fails when nobody will.
+    struct Handover(SyncSender<Vec<u8>>);
+
+    impl Write for Handover {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let sent = self.0.send(bytes.to_vec());
+            sent.map_err(|_| ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn handed_over() -> (AccessLog, Receiver<Vec<u8>>) {
+        let (sender, written) = mpsc::sync_channel(0);
+        let sink = Sink::new(AccessLogPath::Stdout, Box::new(Handover(sender)));
+        (AccessLog::to(Some(sink)), written)
+    }
+
+    fn file_log(file: &Path) -> AccessLog {
+        AccessLog::open(&AccessLogPath::File(file.into())).unwrap()
+    }
+
+    #[test]
+    fn everything_recorded_is_in_the_file_after_a_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        fs::write(&file, "{\"request_id\":\"before\"}\n").unwrap();
+        let log = file_log(&file);
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let log = &log;
+                scope.spawn(move || {
+                    for place in 0..1_000 {
+                        log.record(&record(&format!("{thread}-{place:03}")));
+                    }
+                });
+            }
+        });
+        assert!(log.flush(LONG));
+        let ids = ids_of(&file);
+        assert_eq!((ids.len(), &*ids[0]), (4_001, "before"));
+        for thread in 0..4 {
+            let prefix = format!("{thread}-");
+            let of_thread: Vec<_> = ids.iter().filter(|id| id.starts_with(&prefix)).collect();
+            assert_eq!(of_thread.len(), 1_000);
+            assert!(of_thread.is_sorted());
+        }
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn a_lone_line_needs_no_flush() {
+        let (log, written) = handed_over();
+        for id in ["first", "second"] {
+            log.record(&record(id));
+            assert_eq!(ids(&written.recv_timeout(LONG).unwrap()), [id]);
+        }
+    }
+
+    #[test]
+    fn what_waits_is_written_after_the_log_is_dropped() {
+        let (log, written) = handed_over();
+        log.record(&record("first"));
+        log.record(&record("second"));
+        drop(log);
+        let all: Vec<u8> = written.iter().flatten().collect();
+        assert_eq!(ids(&all), ["first", "second"]);
+    }
+
+    #[test]
+    fn a_blocked_sink_blocks_no_request_and_drops_are_counted() {
+        let (log, written) = handed_over();
+        let mut recorded: u64 = 0;
+        while log.dropped() < 3 {
+            log.record(&record(&recorded.to_string()));
+            recorded += 1;
+        }
+        assert!(!log.flush(Duration::from_millis(1)));
+
+        let reader = thread::spawn(move || written.iter().flatten().collect::<Vec<u8>>());
+        assert!(log.flush(LONG));
+        log.record(&record("afterwards"));
+        drop(log);
+        let all = reader.join().unwrap();
+        assert!(all.len() as u64 <= super::super::waiting::LIMIT + 4_096);
+        let (notice, kept) = notices_and_others(&all);
+        assert_eq!(notice.len(), 1);
+        assert_eq!(notice[0]["dropped_lines"], 3);
+        assert_eq!(kept.len() as u64, recorded - 3 + 1);
+        assert_eq!(kept[kept.len() - 1]["request_id"], "afterwards");
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let log = file_log(&fifo);
+        for place in 0..10_000 {
+            log.record(&record(&place.to_string())); // far more than a pipe holds
+        }
+        assert!(!log.flush(Duration::from_millis(1)));
+
+        let mut reader = File::open(&fifo).unwrap();
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            all
+        });
+        assert!(log.flush(LONG));
+        drop(log); // closes the other end
+        assert_eq!(ids(&reader.join().unwrap()).len(), 10_000);
+    }
+
+    #[test]
+    fn a_sink_that_fails_is_survived_and_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        let log = file_log(Path::new("/dev/full"));
+        log.record(&record("lost"));
+        assert!(log.flush(LONG));
+        assert_eq!(log.dropped(), 1);
+
+        log.reopen(&AccessLogPath::File(file.clone())).unwrap();
+        log.record(&record("kept"));
+        assert!(log.flush(LONG));
+        let (notice, kept) = notices_and_others(&fs::read(&file).unwrap());
+        assert_eq!((notice.len(), kept.len()), (1, 1));
+        assert_eq!(notice[0]["dropped_lines"], 1);
+        assert_eq!(kept[0]["request_id"], "kept");
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn a_reader_that_left_costs_lines_and_nothing_else() {
+        let (log, written) = handed_over();
+        drop(written);
+        log.record(&record("lost"));
+        assert!(log.flush(LONG));
+        log.record(&record("lost too"));
+        assert!(log.flush(LONG));
+        assert_eq!(log.dropped(), 2);
+    }
+
+    #[test]
+    fn after_a_rotation_lines_go_to_the_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        let rotated = folder.path().join("access.log.1");
+        let log = file_log(&file);
+        log.record(&record("old"));
+        fs::rename(&file, &rotated).unwrap();
+        log.record(&record("renamed"));
+        log.reopen(&AccessLogPath::File(file.clone())).unwrap();
+        log.record(&record("new"));
+        assert!(log.flush(LONG));
+        assert_eq!(ids_of(&rotated), ["old", "renamed"]);
+        assert_eq!(ids_of(&file), ["new"]);
+    }
+
+    #[test]
+    fn a_path_that_does_not_open_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        let wrong = AccessLogPath::File(folder.path().join("missing/access.log"));
+        assert!(AccessLog::open(&wrong).is_err());
+        let log = file_log(&file);
+        assert_eq!(log.reopen(&wrong).unwrap_err().kind(), ErrorKind::NotFound);
+        log.record(&record("still here"));
+        assert!(log.flush(LONG));
+        assert_eq!(ids_of(&file), ["still here"]);
+    }
+
+    #[test]
+    fn off_is_off_until_a_reload_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        let log = AccessLog::open(&AccessLogPath::Off).unwrap();
+        log.record(&record("unseen"));
+        log.reopen(&AccessLogPath::File(file.clone())).unwrap();
+        log.record(&record("seen"));
+        log.reopen(&AccessLogPath::Off).unwrap();
+        log.record(&record("unseen again"));
+        assert!(log.flush(LONG));
+        assert_eq!(ids_of(&file), ["seen"]);
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn complaints_come_once_a_minute() {
+        let mut complaints = Complaints::default();
+        let start = Instant::now();
+        let due = [0, 1, 59, 60, 61, 119, 120]
+            .map(|seconds| complaints.is_due(start + Duration::from_secs(seconds)));
+        assert_eq!(due, [true, false, false, true, false, false, true]);
     }
 }

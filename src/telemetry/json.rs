@@ -52,8 +52,10 @@ impl<'line> Object<'line> {
                     push_number(octet.into(), line);
                 }
             }
-            // Writing to a `Vec` doesn't fail.
-            IpAddr::V6(address) => drop(write!(line, "{address}")),
+            IpAddr::V6(address) => {
+                // Writing to a `Vec` doesn't fail.
+                let _ = write!(line, "{address}");
+            }
         }
         line.push(b'"');
     }

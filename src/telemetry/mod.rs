@@ -13,7 +13,7 @@
 
 mod access_log;
 mod json;
-//LOGGING
+pub mod logging;
 mod request;
 mod sink;
 mod timestamp;

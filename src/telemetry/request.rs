@@ -106,7 +106,7 @@ impl RequestRecord {
     }
 
     /// Appends the record as one line of JSON, with the line's end.
-    pub fn write_line(&self, line: &mut Vec<u8>) {
+    pub(super) fn write_line(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);
         self.write_question(&mut object);
         self.write_answer(&mut object);

@@ -50,15 +50,15 @@ struct State {
     settled: u64,
     /// Lines dropped since the last `take`.
     dropped: u64,
-    /// Where lines go from now on, where that has just changed.
-    switch: Option<Switch>,
-    writer: Writer,
+    /// Changes of the sink that the writer has not seen, in order.
+    switches: Vec<Switch>,
+    writer: Activity,
     closed: bool,
 }
 
 /// What the writer is up to, as far as it matters to those who hand over lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Writer {
+enum Activity {
     /// It has not been started.
     Absent,
     /// It sleeps until it is woken.
@@ -71,7 +71,7 @@ enum Writer {
 
 /// A change of the sink.
 pub(super) struct Switch {
-    /// How many bytes of the lines were handed over before it and belong to the old sink.
+    /// How many bytes of the lines were handed over before it: the end of the old sink's share.
     pub(super) at: usize,
     /// The new sink; none: the log is off.
     pub(super) sink: Option<Sink>,
@@ -79,8 +79,8 @@ pub(super) struct Switch {
 
 /// What the writer gets beside the lines.
 pub(super) struct Taken {
-    /// A change of the sink within the lines.
-    pub(super) switch: Option<Switch>,
+    /// Changes of the sink within the lines.
+    pub(super) switches: Vec<Switch>,
     /// Lines that were dropped after these.
     pub(super) dropped: u64,
 }
@@ -105,8 +105,8 @@ impl Waiting {
                 handed: 0,
                 settled: 0,
                 dropped: 0,
-                switch: Some(Switch { at: 0, sink }),
-                writer: Writer::Absent,
+                switches: vec![Switch { at: 0, sink }],
+                writer: Activity::Absent,
                 closed: false,
             }),
             wake: Condvar::new(),
@@ -123,7 +123,7 @@ impl Waiting {
         }
         state.lines.extend_from_slice(line);
         state.handed += line.len() as u64;
-        if state.writer == Writer::Absent {
+        if state.writer == Activity::Absent {
             return Appended::Unattended;
         }
         let hurry = state.lines.len() >= BATCH;
@@ -131,15 +131,13 @@ impl Waiting {
         Appended::Kept
     }
 
-    /// Changes the sink for the lines that come from now on. Of two changes that the writer has not
-    /// yet seen the later one counts.
+    /// Changes the sink for the lines that come from now on.
     pub(super) fn switch(&self, sink: Option<Sink>) {
         let mut state = self.lock();
-        let at = match &state.switch {
-            Some(unseen) => unseen.at,
-            None => state.lines.len(),
-        };
-        state.switch = Some(Switch { at, sink });
+        let at = state.lines.len();
+        // A sink that got no line is not worth keeping open while the writer is held up.
+        state.switches.pop_if(|unseen| unseen.at == at);
+        state.switches.push(Switch { at, sink });
         self.wake_writer(state, true);
     }
 
@@ -166,15 +164,16 @@ impl Waiting {
         self.wake_writer(state, true);
     }
 
-    /// Starts the writer by `spawn`, unless it was started before.
+    /// Starts the writer by `spawn`, unless it was started before. Others wait meanwhile, so that
+    /// no second one is started.
     ///
     /// # Errors
     /// Those of `spawn`; the next call tries again.
     pub(super) fn attend(&self, spawn: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.lock();
-        if state.writer == Writer::Absent {
+        if state.writer == Activity::Absent {
             spawn()?;
-            state.writer = Writer::Hurried;
+            state.writer = Activity::Hurried;
         }
         Ok(())
     }
@@ -186,22 +185,24 @@ impl Waiting {
         batch.shrink_to(KEEP);
         let (mut state, _) = self
             .wake
-            .wait_timeout_while(self.lock(), GATHER, |state| state.writer != Writer::Hurried)
+            .wait_timeout_while(self.lock(), GATHER, |state| {
+                state.writer != Activity::Hurried
+            })
             .unwrap_or_else(PoisonError::into_inner);
-        while state.lines.is_empty() && state.switch.is_none() {
+        while state.lines.is_empty() && state.switches.is_empty() {
             if state.closed {
                 return None;
             }
-            state.writer = Writer::Asleep;
+            state.writer = Activity::Asleep;
             state = self
                 .wake
-                .wait_while(state, |state| state.writer == Writer::Asleep)
+                .wait_while(state, |state| state.writer == Activity::Asleep)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.writer = Writer::Awake;
+        state.writer = Activity::Awake;
         mem::swap(&mut state.lines, batch);
         Some(Taken {
-            switch: state.switch.take(),
+            switches: mem::take(&mut state.switches),
             dropped: mem::take(&mut state.dropped),
         })
     }
@@ -214,9 +215,9 @@ impl Waiting {
 
     fn wake_writer(&self, mut state: MutexGuard<'_, State>, hurry: bool) {
         state.writer = match (state.writer, hurry) {
-            (Writer::Absent | Writer::Hurried, _) | (Writer::Awake, false) => return,
-            (Writer::Asleep, false) => Writer::Awake,
-            (Writer::Asleep | Writer::Awake, true) => Writer::Hurried,
+            (Activity::Absent | Activity::Hurried, _) | (Activity::Awake, false) => return,
+            (Activity::Asleep, false) => Activity::Awake,
+            (Activity::Asleep | Activity::Awake, true) => Activity::Hurried,
         };
         drop(state); // or it would be woken to wait for the lock
         self.wake.notify_one();

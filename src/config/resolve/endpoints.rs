@@ -278,7 +278,7 @@ fn tls(
     }
     let verify = tls.verify.value().copied().unwrap_or(true);
     if let (false, Some(verify)) = (verify, tls.verify.given()) {
-        let message = "false: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead";
+        let message = "is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead";
         report.warning(place.field("verify"), verify.line, message);
     }
     let ca = tls.ca.given().and_then(|path| {

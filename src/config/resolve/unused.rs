@@ -29,8 +29,8 @@ pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, report: &mut Report) {
             report.warning(place.field(entry.name), entry.line, message);
         }
         let applies = |rewrite: &PathRewrite| {
-            let paths = snapshot.operations.iter().map(|operation| &operation.path);
-            paths.into_iter().any(|path| rewrite.apply(path).is_some())
+            let mut paths = snapshot.operations.iter().map(|operation| &operation.path);
+            paths.any(|path| rewrite.rest(path).is_some())
         };
         if let Some(rewrite) = &endpoint.rewrite_path
             && !applies(rewrite)

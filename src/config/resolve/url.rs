@@ -113,7 +113,10 @@ mod tests {
             ("https://host:", "has no valid host and port; "),
             ("https://host:70000", "has no valid host and port; "),
             ("https://a..b", "has no valid host and port; "),
-            ("https://a%20b", "has no valid host and port; "),
+            ("https://a%20b", "is no URL; "),
+            ("https://a~b", "has no valid host and port; "),
+            ("https://[::g]", "has no valid host and port; "),
+            ("https://[::1]9", "has no valid host and port; "),
             ("https://host/{deployment}", "has characters in its path"),
         ] {
             let error = backend(url, 1).unwrap_err();

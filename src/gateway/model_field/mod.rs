@@ -53,6 +53,9 @@ pub struct ModelField<'a> {
     pub name: Cow<'a, str>,
     /// The bytes of the body that [`splice`] replaces: the JSON string with its quotes.
     pub span: Range<usize>,
+    /// Whether the top-level `stream` is `true`: the answer is to come as a stream. Of several the
+    /// last counts, as with most parsers; nothing but a timeout depends on it.
+    pub stream: bool,
 }
 
 /// Finds the value of the top-level key `model` in `body`, and checks all of `body` on the way.
@@ -99,11 +102,16 @@ fn model_of_object<'a>(
     scanner: &mut Scanner<'a>,
 ) -> Result<Option<ModelField<'a>>, ModelFieldError> {
     let mut model: Option<ModelField<'a>> = None;
+    let mut stream = false;
     let mut more = scanner.enter_object()?;
     while more {
         let key = scanner.key()?;
         let at = key.span().start;
-        if !is_model(&key.decode()?, at)? {
+        let name = key.decode()?;
+        if name == "stream" {
+            stream = scanner.next() == b't';
+            scanner.skip_value()?;
+        } else if !is_model(&name, at)? {
             scanner.skip_value()?;
         } else if let Some(first) = model {
             return Err(ModelFieldError::DuplicateModel {
@@ -115,7 +123,7 @@ fn model_of_object<'a>(
         }
         more = scanner.next_member()?;
     }
-    Ok(model)
+    Ok(model.map(|model| ModelField { stream, ..model }))
 }
 
 /// Whether every parser takes `key`, which stands at byte `at`, for `model`, or none does.
@@ -140,5 +148,6 @@ fn model_value<'a>(scanner: &mut Scanner<'a>) -> Result<ModelField<'a>, ModelFie
     Ok(ModelField {
         name: value.decode()?,
         span: value.span(),
+        stream: false,
     })
 }

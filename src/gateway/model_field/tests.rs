@@ -496,3 +496,18 @@ fn fault() -> impl Strategy<Value = Fault> {
     let inserted = prop::collection::vec(prop_oneof![4 => telling, 1 => any::<u8>()], 0..4);
     (0..6_usize, inserted).prop_map(|(removed, inserted)| Fault { removed, inserted })
 }
+
+#[test]
+fn tells_whether_a_stream_is_asked_for() {
+    for (body, stream) in [
+        (r#"{"model":"m","stream":true}"#, true),
+        (r#"{"stream" : true , "model":"m"}"#, true),
+        (r#"{"str\u0065am":true,"model":"m"}"#, true),
+        (r#"{"model":"m","stream":false}"#, false),
+        (r#"{"model":"m","stream":"true"}"#, false),
+        (r#"{"model":"m","messages":[{"stream":true}]}"#, false),
+        (r#"{"model":"m"}"#, false),
+    ] {
+        assert_eq!(find_model(body.as_bytes()).unwrap().stream, stream, "{body}");
+    }
+}

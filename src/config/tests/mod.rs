@@ -1,0 +1,460 @@
+//! Whole configurations: what is accepted and what comes of it.
+
+mod documentation;
+mod refusals;
+mod robustness;
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::policy::{
+    Authentication, Balance, Environment, Format, HttpVersion, KeyDigest, PairId, PolicyId,
+    Prefill, Provider, Scheme, StreamRescue, WhenAllSuspended,
+};
+
+/// The smallest configuration, as JSON, which is YAML too.
+fn smallest() -> Json {
+    json!({
+        "listeners": [{"address": "127.0.0.1:8080"}],
+        "authentication": "none",
+        "environment": "production",
+        "endpoints": {"openai": {"url": "https://api.openai.com"}},
+        "operations": [{"path": "/v1/chat/completions", "policies": ["chat"]}],
+        "policies": {"chat": {"production": {"target": {"model": "gpt-4o", "endpoint": "openai"}}}},
+    })
+}
+
+/// Sets a field, making what is on the way: `policies.chat.match[0]`.
+fn set(json: &mut Json, path: &str, value: Json) {
+    let mut place = json;
+    for step in path.replace('[', ".[").split('.') {
+        place = match step.strip_prefix('[') {
+            Some(index) => {
+                if !place.is_array() {
+                    *place = json!([]);
+                }
+                let index: usize = index.trim_end_matches(']').parse().unwrap();
+                let items = place.as_array_mut().unwrap();
+                items.resize(items.len().max(index + 1), Json::Null);
+                &mut items[index]
+            }
+            None => {
+                if !place.is_object() {
+                    *place = json!({});
+                }
+                &mut place[step]
+            }
+        };
+    }
+    *place = value;
+}
+
+/// The smallest configuration with some fields set.
+fn with(fields: &[(&str, Json)]) -> String {
+    let mut json = smallest();
+    for (path, value) in fields {
+        set(&mut json, path, value.clone());
+    }
+    json.to_string()
+}
+
+const SECRET: &str = "sk-very-secret-0123456789";
+
+/// A world with a few variables.
+fn variables(name: &str) -> Option<String> {
+    match name {
+        "KEY" => Some(format!("{SECRET}\n")),
+        "EMPTY" => Some("\n".into()),
+        "SEVERAL_LINES" => Some("a\nb".into()),
+        "BLANK_AROUND" => Some(" a".into()),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Configuration, ConfigErrors> {
+    parse(text, &variables)
+}
+
+fn accepted(fields: &[(&str, Json)]) -> Configuration {
+    read(&with(fields)).unwrap()
+}
+
+#[test]
+fn the_smallest_configuration_has_all_defaults() {
+    let Configuration { server, listeners, snapshot, access_log, warnings } = accepted(&[]);
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(access_log, AccessLogPath::Stdout);
+    assert_eq!(
+        listeners,
+        [Listener { address: "127.0.0.1:8080".parse().unwrap(), h2c: false, tls: None }]
+    );
+    assert_eq!(server.threads, std::thread::available_parallelism().unwrap().get());
+    assert!(server.work_stealing);
+    assert_eq!(server.upstream_keepalive_pool_size, 512);
+    assert_eq!(server.grace_period_seconds, Some(0));
+    assert_eq!(server.graceful_shutdown_timeout_seconds, Some(30));
+    assert_eq!(server.max_retries, 16);
+    assert_eq!(snapshot.limits, crate::policy::Limits::default());
+    let Authentication::None(caller) = &snapshot.authentication else {
+        panic!("{:?}", snapshot.authentication)
+    };
+    assert_eq!((&*caller.name, caller.environment), ("anonymous", Environment::Production));
+
+    let endpoint = &snapshot.endpoints[0];
+    assert_eq!((&*endpoint.name, endpoint.provider), ("openai", Provider::OpenAi));
+    assert_eq!(endpoint.backends.len(), 1);
+    assert_eq!(endpoint.balance, Balance::RoundRobin);
+    assert_eq!(endpoint.connect_timeout, Duration::from_secs(5));
+    assert_eq!(endpoint.http_version, HttpVersion::Auto);
+    assert!(endpoint.api_key.is_none() && endpoint.rewrite_path.is_none());
+    assert!(endpoint.health_check.is_none() && endpoint.tls.verify);
+
+    let policy = &snapshot.policies[0];
+    assert_eq!((&*policy.name, policy.id), ("chat", PolicyId(0)));
+    assert!(policy.chains.sandbox.is_none());
+    let chain = policy.chains.production.as_ref().unwrap();
+    assert_eq!((chain.target.len(), chain.fallbacks.len()), (1, 0));
+    assert_eq!(&*chain.target[0].model_json, br#""gpt-4o""#);
+    assert_eq!(policy.request_timeout, Duration::from_secs(30));
+    assert_eq!(policy.first_token_timeout, Duration::from_secs(30));
+    assert_eq!(policy.stream_idle_timeout, Duration::from_secs(30));
+    assert_eq!(policy.suspend_duration, Duration::ZERO);
+    assert_eq!(policy.max_suspend_duration, Duration::from_secs(600));
+    assert_eq!(policy.overall_timeout, None);
+    assert_eq!((policy.retries, policy.max_retry_after), (0, Duration::ZERO));
+    assert_eq!(policy.retry_backoff.base, Duration::from_millis(200));
+    assert_eq!(policy.retry_backoff.max, Duration::from_secs(2));
+    assert_eq!(policy.failover_on, crate::policy::FailoverOn::default());
+    assert_eq!(policy.stream_rescue, StreamRescue::Continue);
+    assert_eq!(policy.when_all_suspended, WhenAllSuspended::Reject);
+
+    let operation = &snapshot.operations[0];
+    assert_eq!((&operation.method, operation.format), (&http::Method::POST, Format::ChatCompletions));
+    assert!(operation.default_endpoint.production.is_none());
+    let found = snapshot.route(operation, Environment::Production, "gpt-4o");
+    assert_eq!(found.map(|policy| policy.id), Some(PolicyId(0)));
+    assert!(snapshot.route(operation, Environment::Production, "gpt-5").is_none());
+    assert!(snapshot.route(operation, Environment::Sandbox, "gpt-4o").is_none());
+}
+
+#[test]
+fn the_match_defaults_to_each_environments_own_target() {
+    let target = |model: &str| json!({"target": {"model": model, "endpoint": "openai"}});
+    let weighted = json!({"target": [
+        {"model": "a", "endpoint": "openai", "weight": 3},
+        {"model": "b", "endpoint": "openai"},
+    ]});
+    let Configuration { snapshot, .. } = accepted(&[
+        ("policies.chat.production", weighted),
+        ("policies.chat.sandbox", target("c")),
+        ("policies.other.match", json!(["x-*", "y", "*"])),
+        ("policies.other.production", target("d")),
+        ("operations[0].policies[1]", json!("other")),
+    ]);
+    let operation = &snapshot.operations[0];
+    let find = |environment, model| {
+        let policy = snapshot.route(operation, environment, model)?;
+        Some(policy.name.to_string())
+    };
+    for (environment, model, policy) in [
+        (Environment::Production, "a", Some("chat")),
+        (Environment::Production, "b", Some("chat")),
+        (Environment::Production, "c", Some("other")),
+        (Environment::Production, "d", Some("other")),
+        (Environment::Sandbox, "a", None),
+        (Environment::Sandbox, "c", Some("chat")),
+        (Environment::Sandbox, "x-1", None),
+    ] {
+        assert_eq!(find(environment, model).as_deref(), policy, "{environment} {model}");
+    }
+    let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
+    let weights: Vec<_> = chain.target.iter().map(|target| target.weight).collect();
+    assert_eq!(weights, [3, 1]);
+}
+
+#[test]
+fn of_two_patterns_of_one_length_the_first_in_the_file_decides() {
+    let chain = json!({"target": {"model": "m", "endpoint": "openai"}});
+    for _ in 0..16 {
+        let Configuration { snapshot, .. } = accepted(&[
+            ("policies.chat.match", json!(["gpt-*"])),
+            ("policies.other.match", json!(["*mini"])),
+            ("policies.other.production", chain.clone()),
+            ("operations[0].policies", json!(["chat", "other"])),
+        ]);
+        let found = snapshot.route(&snapshot.operations[0], Environment::Production, "gpt-mini");
+        assert_eq!(found.unwrap().id, PolicyId(0));
+    }
+}
+
+#[test]
+fn targets_of_one_environment_endpoint_and_model_share_a_pair() {
+    let target = |model: &str, endpoint: &str| json!({"model": model, "endpoint": endpoint});
+    let Configuration { snapshot, .. } = accepted(&[
+        ("endpoints.mistral", json!({"provider": "mistral", "url": "https://api.mistral.ai"})),
+        ("policies.chat.production.fallbacks", json!([target("m", "mistral")])),
+        ("policies.other.production.target", target("m", "mistral")),
+        ("policies.other.production.fallbacks", json!([target("gpt-4o", "openai"), target("m", "openai")])),
+        ("policies.other.sandbox.target", target("m", "mistral")),
+        ("operations[0].policies", json!(["chat", "other"])),
+    ]);
+    let pairs = |policy: usize, environment| -> Vec<PairId> {
+        let chain = snapshot.policies[policy].chains.get(environment).as_ref().unwrap();
+        chain.targets().map(|target| target.pair).collect()
+    };
+    assert_eq!(pairs(0, Environment::Production), [PairId(0), PairId(1)]);
+    assert_eq!(pairs(1, Environment::Production), [PairId(1), PairId(0), PairId(2)]);
+    assert_eq!(pairs(1, Environment::Sandbox), [PairId(3)]);
+    let shown: Vec<_> = snapshot
+        .pairs
+        .iter()
+        .map(|pair| format!("{} {} {}", pair.environment, pair.endpoint, pair.model))
+        .collect();
+    assert_eq!(
+        shown,
+        ["production openai gpt-4o", "production mistral m", "production openai m", "sandbox mistral m"]
+    );
+}
+
+#[test]
+fn every_field_of_an_endpoint_arrives() {
+    let Configuration { snapshot, warnings, .. } = accepted(&[
+        ("endpoints.gpus.provider", json!("custom")),
+        ("endpoints.gpus.backends", json!([
+            {"url": "http://10.0.0.11:8000/base/", "weight": 2},
+            {"url": "https://[::1]:8443"},
+        ])),
+        ("endpoints.gpus.balance", json!("consistent")),
+        ("endpoints.gpus.affinity_header", json!("X-Session")),
+        ("endpoints.gpus.health_check", json!({"path": "/up", "interval": 10, "unhealthy_after": 2})),
+        ("endpoints.gpus.rewrite_path", json!({"from": "/v1/", "to": "/"})),
+        ("endpoints.gpus.connect_timeout", json!("250ms")),
+        ("endpoints.gpus.http_version", json!(1.1)),
+        ("endpoints.gpus.tls", json!({"sni": "GPUs.example", "verify": false})),
+        ("endpoints.openai.api_key", json!({"env": "KEY"})),
+        ("endpoints.openai.http_version", json!(2)),
+        ("policies.chat.production.fallbacks", json!([{"model": "m", "endpoint": "gpus", "prefill": "vllm"}])),
+    ]);
+    let [gpus, openai] = &snapshot.endpoints[..] else { panic!("{:?}", snapshot.endpoints) };
+    assert_eq!(gpus.provider, Provider::Custom);
+    let [first, second] = &gpus.backends[..] else { panic!("{:?}", gpus.backends) };
+    assert_eq!((first.authority(), &*first.base_path, first.weight), ("10.0.0.11:8000".into(), "/base", 2));
+    assert_eq!((second.authority(), second.scheme, second.weight), ("[::1]:8443".into(), Scheme::Https, 1));
+    assert_eq!(gpus.balance, Balance::Consistent { affinity_header: "x-session".into() });
+    let check = gpus.health_check.as_ref().unwrap();
+    assert_eq!((&*check.path, check.interval, check.timeout), ("/up", Duration::from_secs(10), Duration::from_secs(2)));
+    assert_eq!((check.healthy_after, check.unhealthy_after), (1, 2));
+    let rewrite = gpus.rewrite_path.as_ref().unwrap();
+    assert_eq!((&*rewrite.from, &*rewrite.to), ("/v1", ""));
+    assert_eq!(gpus.connect_timeout, Duration::from_millis(250));
+    assert_eq!(gpus.http_version, HttpVersion::Http1);
+    assert_eq!((gpus.tls.sni.as_deref(), gpus.tls.verify), (Some("gpus.example"), false));
+    assert_eq!(openai.api_key.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(openai.http_version, HttpVersion::Http2);
+    let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
+    assert_eq!(chain.fallbacks[0].prefill, Prefill::Vllm);
+    assert_eq!(
+        warnings,
+        ["line 1: endpoints.gpus.tls.verify: is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead"]
+    );
+}
+
+#[test]
+fn every_field_of_a_policy_arrives() {
+    let Configuration { snapshot, .. } = accepted(&[
+        ("policies.chat.type", json!("failover")),
+        ("policies.chat.request_timeout", json!(20)),
+        ("policies.chat.suspend_duration", json!("60")),
+        ("policies.chat.overall_timeout", json!("2m")),
+        ("policies.chat.first_token_timeout", json!("5s")),
+        ("policies.chat.stream_idle_timeout", json!("7s")),
+        ("policies.chat.retries", json!(2)),
+        ("policies.chat.retry_backoff", json!({"base": "1s", "max": "3s"})),
+        ("policies.chat.max_suspend_duration", json!("1h")),
+        ("policies.chat.failover_on.statuses", json!({"add": [400], "remove": [409, 425]})),
+        ("policies.chat.failover_on.error_codes", json!({"add": ["busy", 1500], "remove": ["x"]})),
+        ("policies.chat.stream_rescue", json!("off")),
+        ("policies.chat.when_all_suspended", json!("try_soonest")),
+    ]);
+    let policy = &snapshot.policies[0];
+    assert_eq!(policy.request_timeout, Duration::from_secs(20));
+    assert_eq!(policy.suspend_duration, Duration::from_secs(60));
+    assert_eq!(policy.overall_timeout, Some(Duration::from_secs(120)));
+    assert_eq!(policy.first_token_timeout, Duration::from_secs(5));
+    assert_eq!(policy.stream_idle_timeout, Duration::from_secs(7));
+    assert_eq!(policy.retries, 2);
+    assert_eq!(policy.max_retry_after, Duration::from_secs(5));
+    assert_eq!((policy.retry_backoff.base, policy.retry_backoff.max), (Duration::from_secs(1), Duration::from_secs(3)));
+    assert_eq!(policy.max_suspend_duration, Duration::from_secs(3600));
+    let changes = &policy.failover_on;
+    assert!(changes.add_statuses.iter().eq(&[400]) && changes.remove_statuses.iter().eq(&[409, 425]));
+    assert!(changes.add_error_codes.iter().eq(["1500", "busy"]) && changes.remove_error_codes.iter().eq(["x"]));
+    assert_eq!(policy.stream_rescue, StreamRescue::Off);
+    assert_eq!(policy.when_all_suspended, WhenAllSuspended::TrySoonest);
+
+    let Configuration { snapshot, .. } = accepted(&[
+        ("policies.chat.retries", json!(1)),
+        ("policies.chat.max_retry_after", json!("9s")),
+        ("policies.chat.request_timeout", json!("1m")),
+        ("policies.chat.retry_backoff.base", json!("5s")),
+    ]);
+    let policy = &snapshot.policies[0];
+    assert_eq!(policy.max_retry_after, Duration::from_secs(9));
+    assert_eq!(policy.first_token_timeout, Duration::from_secs(60));
+    assert_eq!((policy.retry_backoff.base, policy.retry_backoff.max), (Duration::from_secs(5), Duration::from_secs(5)));
+}
+
+#[test]
+fn limits_and_the_log_arrive() {
+    let Configuration { snapshot, access_log, .. } = accepted(&[
+        ("limits.request_body", json!("1MiB")),
+        ("limits.buffered_bodies", json!("2MiB")),
+        ("limits.request_head_timeout", json!("1s")),
+        ("limits.request_body_timeout", json!("2s")),
+        ("limits.request_body_total", json!("3s")),
+        ("limits.response_body", json!(65536)),
+        ("limits.keepalive_timeout", json!("4s")),
+        ("limits.connections", json!(7)),
+        ("observability.access_log", json!({"path": "off", "format": "json"})),
+    ]);
+    let limits = snapshot.limits;
+    assert_eq!((limits.request_body, limits.buffered_bodies, limits.response_body), (1 << 20, 2 << 20, 65536));
+    let timeouts = [limits.request_head_timeout, limits.request_body_timeout, limits.request_body_total, limits.keepalive_timeout];
+    assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_secs));
+    assert_eq!((limits.connections, access_log), (7, AccessLogPath::Off));
+    for (path, expected) in [
+        ("stdout", AccessLogPath::Stdout),
+        ("stderr", AccessLogPath::Stderr),
+        ("/tmp/access.log", AccessLogPath::File("/tmp/access.log".into())),
+    ] {
+        let configuration = accepted(&[("observability.access_log.path", json!(path))]);
+        assert_eq!(configuration.access_log, expected);
+    }
+}
+
+#[test]
+fn keys_lead_to_their_callers() {
+    let digests = ["a".repeat(64), "0123456789abcdef".repeat(4)];
+    let Configuration { snapshot, warnings, .. } = accepted(&[
+        ("authentication", json!("keys")),
+        ("keys[0]", json!({"name": "web-shop", "environment": "production", "sha256": digests[0]})),
+        ("keys[1]", json!({"name": "web-shop", "environment": "sandbox", "sha256": digests[1]})),
+    ]);
+    let Authentication::Keys(callers) = &snapshot.authentication else {
+        panic!("{:?}", snapshot.authentication)
+    };
+    assert_eq!(callers.len(), 2);
+    let mut second = [0; 32];
+    for (byte, digit) in second.iter_mut().zip([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].iter().cycle()) {
+        *byte = *digit;
+    }
+    let caller = callers.find(&KeyDigest(second)).unwrap();
+    assert_eq!((&*caller.name, caller.environment), ("web-shop", Environment::Sandbox));
+    assert!(callers.find(&KeyDigest([0xaa; 32])).is_some());
+    assert_eq!(warnings, ["line 1: environment: has no effect: a caller's key decides the environment"]);
+}
+
+#[test]
+fn every_field_of_pingora_arrives_and_null_means_what_it_says() {
+    let defaults = accepted(&[]).server;
+    let fields = serde_json::to_value(&defaults).unwrap();
+    let mut changed = Vec::new();
+    for (name, default) in fields.as_object().unwrap() {
+        let value = match (default, &**name) {
+            (_, "runtime_metrics_poll_time_histogram_scale") => json!("log"),
+            (_, "working_directory" | "error_log" | "user" | "group" | "ca_file") => json!("/text"),
+            (Json::Bool(value), _) => json!(!value),
+            (Json::Number(_) | Json::Null, _) => json!(7),
+            (Json::String(_), _) => json!("text"),
+            (Json::Array(_), _) => json!(["127.0.0.1"]),
+            (Json::Object(_), _) => panic!("{name}"),
+        };
+        let path = format!("server.{name}");
+        let server = accepted(&[(&path, value.clone())]).server;
+        assert_eq!(serde_json::to_value(&server).unwrap()[name], value, "{name}");
+        changed.push(name);
+    }
+    assert!(changed.len() > 30, "{changed:?}");
+    let path = "server.fast_timeout_to_tokio_threshold_seconds";
+    assert!(defaults.fast_timeout_to_tokio_threshold_seconds.is_some());
+    assert_eq!(accepted(&[(path, Json::Null)]).server.fast_timeout_to_tokio_threshold_seconds, None);
+    assert_eq!(accepted(&[("server.threads", Json::Null)]).server.threads, defaults.threads);
+}
+
+#[test]
+fn warnings_name_what_is_probably_not_meant() {
+    let target = json!({"model": "m", "endpoint": "openai"});
+    for (fields, expected) in [
+        (
+            vec![("endpoints.spare.url", json!("https://spare.example"))],
+            "endpoints.spare: is not used: no policy and no default endpoint names it",
+        ),
+        (
+            vec![("policies.spare.production.target", target.clone())],
+            "policies.spare: is not used: no operation lists it under `policies`",
+        ),
+        (
+            vec![("endpoints.openai.rewrite_path", json!({"from": "/v2", "to": "/v3"}))],
+            "endpoints.openai.rewrite_path: never applies: no operation's path begins with /v2",
+        ),
+        (
+            vec![("endpoints.openai", json!({"url": "http://openai.example", "api_key": {"env": "KEY"}}))],
+            "endpoints.openai.api_key: is sent to openai.example in cleartext; use https://",
+        ),
+        (
+            vec![("endpoints.openai", json!({"url": "http://openai.example", "tls": {"sni": "x.example"}}))],
+            "endpoints.openai.tls: has no effect: no address of the endpoint is https://",
+        ),
+        (
+            vec![("policies.chat.overall_timeout", json!("30s"))],
+            "policies.chat.overall_timeout: is no longer than `request_timeout`: a target that times out leaves no time for its fallbacks",
+        ),
+        (
+            vec![("policies.chat.production.fallbacks", json!([target, target]))],
+            "policies.chat.production: m is there twice at one endpoint: it fails once for all",
+        ),
+        (
+            vec![("listeners[0].address", json!("0.0.0.0:8080"))],
+            "authentication: everybody who reaches 0.0.0.0:8080 may call, at your expense",
+        ),
+        (
+            vec![("keys", json!([]))],
+            "keys: have no effect with `authentication: none`",
+        ),
+        (
+            vec![("endpoints.openai.provider", json!("anthropic")), ("operations[0]", json!({"path": "/v1/responses", "default_endpoint": {"production": "openai"}})),
+                 ("operations[1]", json!({"path": "/v1/messages", "policies": ["chat"]}))],
+            "operations[0].default_endpoint.production: `openai` probably does not speak the format of /v1/responses (its provider is anthropic)",
+        ),
+    ] {
+        assert_eq!(accepted(&fields).warnings, [format!("line 1: {expected}")]);
+    }
+    // A key on its way to this very machine stays here.
+    let local = json!({"url": "http://127.0.0.1:8000", "api_key": {"env": "KEY"}});
+    assert_eq!(accepted(&[("endpoints.openai", local)]).warnings, Vec::<String>::new());
+}
+
+#[test]
+fn who_speaks_what() {
+    for (provider, path, speaks) in [
+        ("openai", "/v1/chat/completions", true),
+        ("openai", "/v1/embeddings", true),
+        ("openai", "/v1/messages", false),
+        ("mistral", "/v1/messages", false),
+        ("azure-openai", "/openai/v1/responses", true),
+        ("anthropic", "/v1/messages", true),
+        ("anthropic", "/v1/messages/count_tokens", true),
+        ("anthropic", "/v1/chat/completions", false),
+        ("anthropic", "/v1/embeddings", false),
+        ("custom", "/v1/messages", true),
+        ("custom", "/v1/chat/completions", true),
+    ] {
+        let text = with(&[
+            ("endpoints.openai.provider", json!(provider)),
+            ("operations[0].path", json!(path)),
+        ]);
+        assert_eq!(read(&text).is_ok(), speaks, "{provider} {path}");
+    }
+}

@@ -1,0 +1,564 @@
+//! Everything put together: listeners, the gateway, and how the process ends. The only file that
+//! knows all the others.
+//!
+//! ```text
+//! SIGTERM ──> drain: no new connections, idle ones closed ──> the last one closed ─┐
+//! SIGQUIT ──> listening sockets to the next process, then drain ───────────────────┼─> exit 0
+//!                                        grace_period + graceful_shutdown_timeout ─┘
+//! SIGINT ───> exit at once
+//! SIGHUP ───> the configuration is read again, the access log opened again
+//! ```
+//!
+//! Pingora would end its runtimes, and with them every request under way, after a fixed time. So
+//! the signals are waited for here, the listeners are stopped by a watch of our own, and Pingora is
+//! told to end only when the last connection is closed or the time is up.
+//!
+//! Listening sockets are bound here too, before anything else happens: an address in use is an
+//! error with a name then, and port 0 a port that can be asked for.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{
+    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
+use pingora_core::services::ServiceWithDependents;
+use pingora_core::services::listening::Service;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_proxy::HttpProxy;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{self, Configuration, Listener};
+use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
+use crate::telemetry::{AccessLog, AccessLogPath};
+
+/// How `standin run` was called.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The configuration's file, to be read again on SIGHUP; none where there is no file.
+    pub conf_path: Option<PathBuf>,
+    /// Go to the background, and write the pid file.
+    pub daemon: bool,
+    /// Take the listening sockets over from the process that runs.
+    pub upgrade: bool,
+}
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {source}")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The access log can't be opened.
+    #[error("can't open the access log: {0}")]
+    AccessLog(io::Error),
+    /// A certificate or key can't be used.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A listener's certificates can't be used.
+    #[error("listener {address}: {why}")]
+    Tls {
+        /// As configured.
+        address: SocketAddr,
+        /// What the TLS library says.
+        why: String,
+    },
+}
+
+/// Runs the gateway in this process until a signal ends it.
+///
+/// # Errors
+/// Why it can't start.
+pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), ServerError> {
+    let assembled = assemble(configuration, options)?;
+    for address in &assembled.addresses {
+        log::info!("listening on {address}");
+    }
+    let ending = Ending {
+        told: None,
+        ..assembled.ending
+    };
+    assembled.server.run(RunArgs {
+        shutdown_signal: Box::new(ending),
+    });
+    Ok(())
+}
+
+/// A gateway that runs in threads of this process: for tests, and for whoever embeds it.
+pub struct Running {
+    /// Where it listens, in the order of the configuration; never port 0.
+    pub addresses: Vec<SocketAddr>,
+    /// The gateway itself.
+    pub gateway: Arc<Gateway>,
+    /// The client connections.
+    pub connections: Connections,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Starts the gateway beside the caller, without a hand on the process's signals.
+///
+/// # Errors
+/// Why it can't start.
+pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
+    let assembled = assemble(configuration, &RunOptions::default())?;
+    let (stop, told) = watch::channel(false);
+    let gateway = assembled.ending.gateway.clone();
+    let connections = assembled.ending.connections.clone();
+    let ending = Ending {
+        told: Some(told),
+        ..assembled.ending
+    };
+    let server = assembled.server;
+    let thread = std::thread::spawn(move || {
+        server.run(RunArgs {
+            shutdown_signal: Box::new(ending),
+        });
+    });
+    Ok(Running {
+        addresses: assembled.addresses,
+        gateway,
+        connections,
+        stop,
+        thread: Some(thread),
+    })
+}
+
+impl Running {
+    /// Ends it as SIGTERM would: what is in flight is finished first.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Begins to end it, and comes back at once.
+    pub fn begin_stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    fn end(&mut self) {
+        self.begin_stop();
+        if let Some(thread) = self.thread.take() {
+            if thread.join().is_err() {
+                log::error!("the server's thread has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Everything built, nothing running yet.
+struct Assembled {
+    server: Server,
+    addresses: Vec<SocketAddr>,
+    ending: Ending,
+}
+
+fn assemble(configuration: Configuration, options: &RunOptions) -> Result<Assembled, ServerError> {
+    for warning in &configuration.warnings {
+        log::warn!("{warning}");
+    }
+    let Configuration {
+        server: mut conf,
+        listeners,
+        snapshot,
+        access_log,
+        ..
+    } = configuration;
+    conf.daemon = options.daemon;
+    let patience = Duration::from_secs(
+        conf.grace_period_seconds.unwrap_or_default()
+            + conf.graceful_shutdown_timeout_seconds.unwrap_or_default(),
+    );
+    let keepalive = snapshot.limits.keepalive_timeout;
+
+    let sockets = if options.upgrade {
+        Sockets::inherited(&listeners)
+    } else {
+        Sockets::bind(&listeners)?
+    };
+    let log = AccessLog::open(&log_path(&access_log)).map_err(ServerError::AccessLog)?;
+    let links = Links::new(
+        ConnectorOptions::from_server_conf(&conf),
+        conf.upstream_keepalive_pool_size,
+    );
+    let gateway = Arc::new(Gateway::new(snapshot, links, log)?);
+    let connections = Connections::default();
+    let (drain, draining) = watch::channel(false);
+
+    let mut server = Server::new_with_opt_and_conf(upgrade_opt(options), conf);
+    let conf = server.configuration.clone();
+    let proxy = Arc::new(proxy(&gateway, &conf, keepalive));
+    let h2c_ports = sockets.ports(&listeners, |listener| listener.h2c);
+    let front = Front::new(proxy, gateway.clone(), connections.clone(), h2c_ports);
+    let mut service = Service::new("gateway".to_owned(), front);
+    for (listener, name) in listeners.iter().zip(&sockets.names) {
+        add_listener(&mut service, listener, name)?;
+    }
+    let fds = SharedFds::default();
+    server.add_service(Listening {
+        service,
+        gateway: gateway.clone(),
+        bound: sockets.bound,
+        fds: fds.clone(),
+        draining,
+    });
+    server.bootstrap();
+    Ok(Assembled {
+        server,
+        addresses: sockets.addresses,
+        ending: Ending {
+            gateway,
+            connections,
+            drain,
+            patience,
+            fds,
+            upgrade_sock: conf.upgrade_sock.clone(),
+            conf_path: options.conf_path.clone(),
+            told: None,
+        },
+    })
+}
+
+fn log_path(path: &config::AccessLogPath) -> AccessLogPath {
+    match path {
+        config::AccessLogPath::Stdout => AccessLogPath::Stdout,
+        config::AccessLogPath::Stderr => AccessLogPath::Stderr,
+        config::AccessLogPath::File(path) => AccessLogPath::File(path.clone()),
+        config::AccessLogPath::Off => AccessLogPath::Off,
+    }
+}
+
+fn upgrade_opt(options: &RunOptions) -> Opt {
+    Opt {
+        upgrade: options.upgrade,
+        daemon: options.daemon,
+        ..Opt::default()
+    }
+}
+
+/// Streams of one client's HTTP/2 connection at once.
+const HTTP2_STREAMS: u32 = 256;
+
+/// Bytes of one HTTP/2 request's headers.
+const HTTP2_HEADERS: u32 = 64 << 10;
+
+fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) -> HttpProxy<Proxy> {
+    let mut proxy = HttpProxy::new(Proxy(gateway.clone()), conf.clone());
+    let mut options = HttpServerOptions::default();
+    // Whether a listener welcomes it is for `Front` to say; what it passes on here is welcome.
+    options.h2c = true;
+    options.h2_idle_timeout = Some(keepalive);
+    proxy.server_options = Some(options);
+    let mut http2 = pingora_core::protocols::http::v2::server::H2Options::new();
+    http2
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HTTP2_HEADERS);
+    proxy.h2_options = Some(http2);
+    proxy.handle_init_modules();
+    proxy
+}
+
+fn add_listener(
+    service: &mut Service<Front>,
+    listener: &Listener,
+    name: &str,
+) -> Result<(), ServerError> {
+    let Some(tls) = &listener.tls else {
+        service.add_tcp(name);
+        return Ok(());
+    };
+    let failed = |why: String| ServerError::Tls {
+        address: listener.address,
+        why,
+    };
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let mut settings = TlsSettings::intermediate(&path(&tls.certificate), &path(&tls.private_key))
+        .map_err(|error| failed(error.to_string()))?;
+    settings.enable_h2();
+    if let Some(ca) = &tls.client_ca {
+        settings.set_client_cert_verifier(client_verifier(ca).map_err(failed)?);
+    }
+    service.add_tls_with_settings(name, None, settings);
+    Ok(())
+}
+
+/// Accepts callers that show a certificate signed by one in `ca`.
+fn client_verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(ca).map_err(|error| error.to_string())?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(rustls::crypto::ring::default_provider()),
+    )
+    .build()
+    .map(|verifier| verifier as Arc<dyn ClientCertVerifier>)
+    .map_err(|error| error.to_string())
+}
+
+/// The listening sockets, before Pingora has them.
+#[derive(Default)]
+struct Sockets {
+    /// Under which name each is handed on, to Pingora and to the next process.
+    names: Vec<String>,
+    addresses: Vec<SocketAddr>,
+    bound: Vec<(String, TcpListener)>,
+}
+
+impl Sockets {
+    fn bind(listeners: &[Listener]) -> Result<Self, ServerError> {
+        let mut sockets = Self::default();
+        for listener in listeners {
+            let socket = bind(listener.address).map_err(|source| ServerError::Bind {
+                address: listener.address,
+                source,
+            })?;
+            let address = socket.local_addr().unwrap_or(listener.address);
+            sockets.addresses.push(address);
+            sockets.names.push(address.to_string());
+            sockets.bound.push((address.to_string(), socket));
+        }
+        Ok(sockets)
+    }
+
+    /// Those that the process that runs will hand over.
+    fn inherited(listeners: &[Listener]) -> Self {
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        Self {
+            names: addresses.iter().map(SocketAddr::to_string).collect(),
+            addresses,
+            bound: Vec::new(),
+        }
+    }
+
+    fn ports(&self, listeners: &[Listener], wanted: impl Fn(&Listener) -> bool) -> Vec<u16> {
+        listeners
+            .iter()
+            .zip(&self.addresses)
+            .filter(|(listener, _)| wanted(listener))
+            .map(|(_, address)| address.port())
+            .collect()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::from(u16::MAX))?;
+    Ok(socket.into())
+}
+
+/// Pingora's table of listening sockets, once it has given it out.
+type SharedFds = Arc<Mutex<Option<ListenFds>>>;
+
+/// The listeners as a service of Pingora's, stopped by a watch of our own.
+struct Listening {
+    service: Service<Front>,
+    gateway: Arc<Gateway>,
+    bound: Vec<(String, TcpListener)>,
+    fds: SharedFds,
+    draining: ShutdownWatch,
+}
+
+/// How often idle upstream connections are looked after.
+const SWEEP: Duration = Duration::from_secs(5);
+
+#[async_trait]
+impl ServiceWithDependents for Listening {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        if let Err(error) = self.gateway.access_log().start() {
+            log::error!("the access log can't be written: {error}");
+        }
+        if let Some(fds) = &fds {
+            let mut table = fds.lock();
+            for (name, socket) in self.bound.drain(..) {
+                table.add(name, socket.into_raw_fd());
+            }
+        }
+        (*self.fds.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&fds);
+        let gateway = self.gateway.clone();
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(SWEEP);
+            loop {
+                ticks.tick().await;
+                gateway.links().sweep();
+            }
+        });
+        ready.notify_ready();
+        let draining = self.draining.clone();
+        pingora_core::services::Service::start_service(
+            &mut self.service,
+            fds,
+            draining,
+            listeners_per_fd,
+        )
+        .await;
+    }
+
+    fn name(&self) -> &'static str {
+        "gateway"
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        pingora_core::services::Service::listen_addresses(&self.service)
+    }
+}
+
+/// What ends the process, and how.
+struct Ending {
+    gateway: Arc<Gateway>,
+    connections: Connections,
+    drain: watch::Sender<bool>,
+    /// How long requests under way may take to end.
+    patience: Duration,
+    fds: SharedFds,
+    upgrade_sock: String,
+    conf_path: Option<PathBuf>,
+    /// Ends an embedded gateway; signals are somebody else's then.
+    told: Option<watch::Receiver<bool>>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Ending {
+    async fn recv(&self) -> ShutdownSignal {
+        let upgrade = match &self.told {
+            Some(told) => {
+                // The other side is dropped only with the gateway itself: an end too.
+                let _ = told.clone().wait_for(|told| *told).await;
+                false
+            }
+            None => match self.signals().await {
+                Ok(Signal::Terminate) => false,
+                Ok(Signal::Upgrade) => true,
+                Ok(Signal::Interrupt) => return ShutdownSignal::FastShutdown,
+                Err(error) => {
+                    log::error!("signals can't be received: {error}");
+                    std::future::pending().await
+                }
+            },
+        };
+        if upgrade {
+            self.hand_over().await;
+        }
+        self.finish().await;
+        ShutdownSignal::FastShutdown
+    }
+}
+
+enum Signal {
+    Terminate,
+    Upgrade,
+    Interrupt,
+}
+
+impl Ending {
+    async fn signals(&self) -> io::Result<Signal> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut quit = signal(SignalKind::quit())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(Signal::Terminate),
+                _ = quit.recv() => return Ok(Signal::Upgrade),
+                _ = interrupt.recv() => return Ok(Signal::Interrupt),
+                _ = hangup.recv() => self.reload(),
+            }
+        }
+    }
+
+    /// No new connections, idle ones closed; until the last one is, or the time is up.
+    async fn finish(&self) {
+        log::info!("ending: {} connections are open", self.connections.open());
+        self.gateway.drain();
+        let _ = self.drain.send(true);
+        let closed = tokio::time::timeout(self.patience, self.connections.all_closed());
+        if closed.await.is_err() {
+            log::warn!(
+                "{} connections are cut: they were still open after {:?}",
+                self.connections.open(),
+                self.patience
+            );
+        }
+        if !self.gateway.access_log().flush(Duration::from_secs(5)) {
+            log::warn!("the access log's last lines could not be written");
+        }
+    }
+
+    /// Gives the listening sockets to the process that was started with `--upgrade`.
+    async fn hand_over(&self) {
+        let fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(fds) = fds else { return };
+        let path = self.upgrade_sock.clone();
+        let sent = tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
+        match sent {
+            Ok(Ok(_)) => log::info!("the listening sockets were handed over"),
+            Ok(Err(error)) => log::error!(
+                "nobody took the listening sockets over at {}: {error}. Start the next process with --upgrade before sending SIGQUIT",
+                self.upgrade_sock
+            ),
+            Err(error) => log::error!("the listening sockets weren't handed over: {error}"),
+        }
+    }
+
+    /// Reads the configuration again. With an error nothing changes.
+    fn reload(&self) {
+        let Some(path) = &self.conf_path else { return };
+        let configuration = match config::load(path) {
+            Ok(configuration) => configuration,
+            Err(errors) => {
+                log::error!("the configuration was not reloaded; it goes on as it was. {errors}");
+                return;
+            }
+        };
+        for warning in &configuration.warnings {
+            log::warn!("{warning}");
+        }
+        if let Err(error) = self.gateway.access_log().reopen(&log_path(&configuration.access_log)) {
+            log::error!("the access log can't be opened again: {error}");
+        }
+        match self.gateway.install(configuration.snapshot) {
+            Ok(()) => log::info!("the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"),
+            Err(error) => log::error!("the configuration was not reloaded: {error}"),
+        }
+    }
+}
