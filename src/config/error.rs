@@ -110,7 +110,12 @@ fn closest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     let lower = word.to_lowercase();
     names
         .iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), *name))
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&lower, &name.to_lowercase()),
+                *name,
+            )
+        })
         .filter(|(distance, _)| *distance <= (length / 3).max(1))
         .min()
         .map(|(_, name)| name)
@@ -156,10 +161,17 @@ mod tests {
             report.remedy("x", "endpoints", &["openai", "mistral"]),
             "endpoints are: openai, mistral"
         );
-        assert_eq!(report.remedy("x", "endpoints", &[]), "there are no endpoints");
+        assert_eq!(
+            report.remedy("x", "endpoints", &[]),
+            "there are no endpoints"
+        );
         let many: Vec<_> = (0..23).map(|number| format!("endpoint-{number}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert!(report.remedy("x", "endpoints", &many).ends_with("endpoint-19 and 3 more"));
+        assert!(
+            report
+                .remedy("x", "endpoints", &many)
+                .ends_with("endpoint-19 and 3 more")
+        );
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use super::error::Report;
 use super::place::Place;
-use super::read::{
-    Entry, Field, List, Named, NotYet, Read, Size, field, fields, known, shape,
-};
+use super::read::{Field, List, Named, NotYet, Read, Size, field, fields, known, shape};
 use super::secret::SecretSource;
 use super::yaml::{Node, Value};
 
@@ -238,21 +236,4 @@ shape! {
         path: &'n str,
         format: &'n str,
     }
-}
-
-impl<'n> File<'n> {
-    /// The names of the endpoints, those of refused ones too.
-    pub(super) fn endpoint_names(&self) -> Vec<&'n str> {
-        names(&self.endpoints)
-    }
-
-    /// The names of the policies, those of refused ones too.
-    pub(super) fn policy_names(&self) -> Vec<&'n str> {
-        names(&self.policies)
-    }
-}
-
-fn names<'n, T>(named: &Field<Named<'n, T>>) -> Vec<&'n str> {
-    let entries = named.value().map_or(&[][..], Vec::as_slice);
-    entries.iter().map(|Entry { name, .. }| *name).collect()
 }

@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 
 use pingora_core::server::configuration::ServerConf;
 
-pub use self::error::{ConfigError, ConfigErrors};
 use self::error::Report;
+pub use self::error::{ConfigError, ConfigErrors};
 use self::file::File;
 use self::place::Place;
 use self::read::Read as _;
@@ -103,7 +103,8 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigErrors> {
         line: 0,
         message: reason,
     };
-    let bytes = std::fs::read(path).map_err(|error| unreadable(format!("can't be read: {error}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| unreadable(format!("can't be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         unreadable(format!("is no UTF-8 text, from byte {valid} on"))
@@ -135,6 +136,9 @@ fn parse_in(
     let Some(file) = File::read(&tree, Place::ROOT, &mut report) else {
         return Err(report.into_errors());
     };
-    let sources = Sources { environment, folder };
+    let sources = Sources {
+        environment,
+        folder,
+    };
     resolve::resolve(&file, &sources, report)
 }

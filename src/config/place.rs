@@ -48,7 +48,10 @@ impl fmt::Display for Place<'_> {
             Step::Root => Ok(()),
             Step::Item(index) => write!(formatter, "[{index}]"),
             Step::Field(name) => {
-                if self.parent.is_some_and(|parent| !matches!(parent.step, Step::Root)) {
+                if self
+                    .parent
+                    .is_some_and(|parent| !matches!(parent.step, Step::Root))
+                {
                     formatter.write_str(".")?;
                 }
                 let bare = |c: char| !c.is_control() && !c.is_whitespace();
@@ -74,7 +77,10 @@ mod tests {
         let fallbacks = chat.field("fallbacks");
         let second = fallbacks.item(1);
         assert_eq!(root.to_string(), "");
-        assert_eq!(second.field("endpoint").to_string(), "policies.gpt-4.1.fallbacks[1].endpoint");
+        assert_eq!(
+            second.field("endpoint").to_string(),
+            "policies.gpt-4.1.fallbacks[1].endpoint"
+        );
         assert_eq!(policies.field("a b").to_string(), "policies.\"a b\"");
         assert_eq!(policies.field("").to_string(), "policies.\"\"");
     }

@@ -159,7 +159,9 @@ pub(super) fn fields<'n>(
 /// Reports the fields that nobody knows, and those that are written twice.
 pub(super) fn known(fields: Fields<'_>, names: &[&str], place: Place<'_>, report: &mut Report) {
     for (index, (key, _)) in fields.iter().enumerate() {
-        let earlier = fields[..index].iter().find(|(other, _)| other.name == key.name);
+        let earlier = fields[..index]
+            .iter()
+            .find(|(other, _)| other.name == key.name);
         if let Some((first, _)) = earlier {
             written_twice(first.line, key, place, report);
         } else if !names.contains(&&*key.name) {
@@ -189,7 +191,10 @@ pub(super) fn field<'n, T: Read<'n>>(
         return Field::Absent;
     }
     match T::read(node, place.field(name), report) {
-        Some(value) => Field::Given(Written { line: key.line, value }),
+        Some(value) => Field::Given(Written {
+            line: key.line,
+            value,
+        }),
         None => Field::Refused,
     }
 }
@@ -203,7 +208,10 @@ impl<'n, T: Read<'n>> Read<'n> for List<T> {
         };
         let read = |(index, item): (usize, &'n Node<'n>)| {
             let value = T::read(item, place.item(index), report)?;
-            Some(Written { line: item.line, value })
+            Some(Written {
+                line: item.line,
+                value,
+            })
         };
         Some(items.iter().enumerate().map(read).collect())
     }
@@ -226,7 +234,11 @@ impl<'n, T: Read<'n>> Read<'n> for Named<'n, T> {
             let line = key.line;
             let value = T::read(node, place.field(&key.name), report);
             let body = value.map(|value| Written { line, value });
-            entries.push(Entry { name: &key.name, line, body });
+            entries.push(Entry {
+                name: &key.name,
+                line,
+                body,
+            });
         }
         Some(entries)
     }
@@ -248,7 +260,11 @@ impl<'n> Read<'n> for &'n str {
         match &node.value {
             Value::Scalar { text, .. } => Some(text),
             other => {
-                report.error(place, node.line, format!("must be text, not {}", other.kind()));
+                report.error(
+                    place,
+                    node.line,
+                    format!("must be text, not {}", other.kind()),
+                );
                 None
             }
         }

@@ -58,7 +58,11 @@ fn source<'n>(node: &'n Node<'n>) -> Result<SecretSource<'n>, &'static str> {
 
 fn is_variable(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+    text.bytes().all(plain)
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|first| !first.is_ascii_digit())
 }
 
 /// The secret itself, without the line ends at its end.
@@ -70,7 +74,9 @@ pub(super) fn fetch(
 ) -> Option<Secret> {
     let (found, origin) = match written.value {
         SecretSource::Env(name) => (
-            sources.variable(name).ok_or_else(|| "is not set".to_owned()),
+            sources
+                .variable(name)
+                .ok_or_else(|| "is not set".to_owned()),
             format!("the environment variable {name}"),
         ),
         SecretSource::File(path) => (sources.text(path, MAX_BYTES), format!("the file {path}")),
@@ -92,7 +98,9 @@ fn clean(text: String) -> Result<Secret, String> {
         return Err("is empty; it must hold the secret".into());
     }
     if text.chars().any(char::is_control) {
-        return Err("holds more than a secret: there is a line end or a control character in it".into());
+        return Err(
+            "holds more than a secret: there is a line end or a control character in it".into(),
+        );
     }
     if text.trim() != text {
         return Err("begins or ends with white space, which no key does".into());

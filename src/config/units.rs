@@ -84,11 +84,26 @@ mod tests {
             ("0", 0),
             ("0s", 0),
         ] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         for text in [
-            "", "s", "-1s", "+1s", "1.5s", "1e3", "1 s", "1S", "1d", "1m30s", "18446744073709551615h",
-            "18446744073709551616", "٣s",
+            "",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1e3",
+            "1 s",
+            "1S",
+            "1d",
+            "1m30s",
+            "18446744073709551615h",
+            "18446744073709551616",
+            "٣s",
         ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
@@ -109,7 +124,16 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
-        for text in ["", "MiB", "1.5MiB", "1 MiB", "1mib", "1Mb", "-1", "18446744073709551615KiB"] {
+        for text in [
+            "",
+            "MiB",
+            "1.5MiB",
+            "1 MiB",
+            "1mib",
+            "1Mb",
+            "-1",
+            "18446744073709551615KiB",
+        ] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }

@@ -117,7 +117,10 @@ impl<'t> Tree<'t> {
     fn take(&mut self, event: Event<'t>, span: &Span) -> Result<(), ConfigError> {
         let line = span.start.line();
         if let Some(tag) = event.tag() {
-            return refuse(line, format!("the tag `{tag}` is not used here; leave it out"));
+            return refuse(
+                line,
+                format!("the tag `{tag}` is not used here; leave it out"),
+            );
         }
         match event {
             Event::DocumentStart(..) if self.root.is_some() => refuse(
@@ -146,13 +149,24 @@ impl<'t> Tree<'t> {
     fn open(&mut self, anchor: usize, line: usize, value: Value<'t>) -> Result<(), ConfigError> {
         let awaits_key = matches!(
             self.open.last(),
-            Some(Open { key: None, node: Node { value: Value::Map(_), .. }, .. })
+            Some(Open {
+                key: None,
+                node: Node {
+                    value: Value::Map(_),
+                    ..
+                },
+                ..
+            })
         );
         if awaits_key {
             return refuse(line, "a field's name must be text".into());
         }
         let node = Node { line, value };
-        self.open.push(Open { anchor, node, key: None });
+        self.open.push(Open {
+            anchor,
+            node,
+            key: None,
+        });
         Ok(())
     }
 
@@ -161,7 +175,10 @@ impl<'t> Tree<'t> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        let Some(Open { node: parent, key, .. }) = self.open.last_mut() else {
+        let Some(Open {
+            node: parent, key, ..
+        }) = self.open.last_mut()
+        else {
             self.root = Some(node);
             return Ok(());
         };
@@ -178,7 +195,11 @@ impl<'t> Tree<'t> {
         let Some(node) = self.anchors.get(&anchor) else {
             return refuse(line, "an alias inside of what it stands for".into());
         };
-        match measure(node, DEPTH.saturating_sub(self.open.len()), COPIES - self.copies) {
+        match measure(
+            node,
+            DEPTH.saturating_sub(self.open.len()),
+            COPIES - self.copies,
+        ) {
             Some(nodes) => self.copies += nodes,
             None => return refuse(line, "the aliases of this file unfold into too much".into()),
         }
@@ -188,7 +209,11 @@ impl<'t> Tree<'t> {
 
 fn refuse<T>(line: usize, message: String) -> Result<T, ConfigError> {
     let path = String::new();
-    Err(ConfigError { path, line, message })
+    Err(ConfigError {
+        path,
+        line,
+        message,
+    })
 }
 
 /// A plain scalar that says nothing is nothing.
@@ -278,16 +303,39 @@ mod tests {
             + &('b'..='h')
                 .map(|name| {
                     let before = char::from(name as u8 - 1);
-                    format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 10].join(", "))
+                    format!(
+                        "{name}: &{name} [{}]\n",
+                        vec![format!("*{before}"); 10].join(", ")
+                    )
                 })
                 .collect::<String>();
         for (text, line, message) in [
-            ("a: 1\nb: [1,\n", 2, "no valid YAML at column 4: unclosed bracket '['"),
-            ("a: b: c", 1, "no valid YAML at column 5: mapping values are not allowed in this context"),
-            ("a: *x", 1, "no valid YAML at column 4: while parsing node, found unknown anchor"),
+            (
+                "a: 1\nb: [1,\n",
+                2,
+                "no valid YAML at column 4: unclosed bracket '['",
+            ),
+            (
+                "a: b: c",
+                1,
+                "no valid YAML at column 5: mapping values are not allowed in this context",
+            ),
+            (
+                "a: *x",
+                1,
+                "no valid YAML at column 4: while parsing node, found unknown anchor",
+            ),
             ("a: &x [*x]", 1, "an alias inside of what it stands for"),
-            ("a: 1\n---\nb: 1", 2, "a second document begins here; a configuration is one document"),
-            ("a: 1\nb: !env X", 2, "the tag `!env` is not used here; leave it out"),
+            (
+                "a: 1\n---\nb: 1",
+                2,
+                "a second document begins here; a configuration is one document",
+            ),
+            (
+                "a: 1\nb: !env X",
+                2,
+                "the tag `!env` is not used here; leave it out",
+            ),
             ("? [a]\n: 1", 1, "a field's name must be text"),
             ("~: 1", 1, "a field's name must be text"),
             (
@@ -296,7 +344,11 @@ mod tests {
                 "merge keys (`<<`) are not used here; write the fields out, or use an alias for a whole value",
             ),
             (&laughs, 6, "the aliases of this file unfold into too much"),
-            (&deep, 1, "no valid YAML at column 33: recursion limit exceeded"),
+            (
+                &deep,
+                1,
+                "no valid YAML at column 33: recursion limit exceeded",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!((error.line, &*error.message), (line, message), "{text}");

@@ -1,1 +1,10 @@
-#[test] fn t() {}
+//! The integration tests: the real gateway between real clients and scripted upstreams.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on has failed"
+)]
+
+mod failover;
+mod support;

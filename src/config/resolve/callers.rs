@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::Listener;
 use super::super::error::Report;
 use super::super::file::{self, File};
 use super::super::place::Place;
-use super::super::read::{Written, items};
-use super::super::Listener;
-use super::check::{choice, choice_or, printable, required};
+use super::super::read::{Field, Written, items};
+use super::check::{choice, printable, required};
 use crate::policy::{Authentication, Caller, Callers, Environment, KeyDigest};
 
 pub(super) const ENVIRONMENTS: [(&str, Environment); 2] = [
@@ -33,13 +33,17 @@ pub(super) fn authentication(
 ) -> Option<Authentication> {
     let place = Place::ROOT.field("authentication");
     let choices = [("keys", Method::Keys), ("none", Method::None)];
-    let field = &file.authentication;
-    match choice_or(field, place, &choices, "ways of authentication", Method::Keys, report) {
-        Method::Keys => Some(Authentication::Keys(by_keys(file, report))),
-        Method::None => {
-            let line = field.given().map_or(1, |written| written.line);
-            everybody(file, line, listeners, report)
+    let (method, line) = match &file.authentication {
+        Field::Absent => (Method::Keys, 1),
+        Field::Refused => return None,
+        Field::Given(word) => {
+            let plural = "ways of authentication";
+            (choice(word, place, &choices, plural, report)?, word.line)
         }
+    };
+    match method {
+        Method::Keys => Some(Authentication::Keys(by_keys(file, report))),
+        Method::None => everybody(file, line, listeners, report),
     }
 }
 
@@ -82,12 +86,21 @@ fn caller(
     let environment = required(&key.environment, at, line, "production or sandbox", report)
         .and_then(|word| choice(word, at, &ENVIRONMENTS, "environments", report));
     let at = place.field("name");
-    let name = required(&key.name, at, line, "who holds the key, for the logs", report)
-        .filter(|name| printable(name, at, report));
+    let name = required(
+        &key.name,
+        at,
+        line,
+        "who holds the key, for the logs",
+        report,
+    )
+    .filter(|name| printable(name, at, report));
     let (name, environment) = (name?, environment?);
     let names = &mut seen.names;
     if let Some(first) = names.insert((name.value.to_owned(), environment), name.line) {
-        let message = format!("`{}` is the key of {environment} on line {first} already", name.value);
+        let message = format!(
+            "`{}` is the key of {environment} on line {first} already",
+            name.value
+        );
         report.error(at, name.line, message);
     }
     let name = Arc::from(name.value);
@@ -104,11 +117,19 @@ fn digest(
     let what = "the lower-case hex SHA-256 of the key: `standin key` makes both";
     let text = required(&written.value.sha256, place, written.line, what, report)?;
     let Some(digest) = parse_digest(text.value) else {
-        report.error(place, text.line, format!("must be 64 lower-case hex digits, {what}"));
+        report.error(
+            place,
+            text.line,
+            format!("must be 64 lower-case hex digits, {what}"),
+        );
         return None;
     };
     if text.value == DIGEST_OF_NOTHING {
-        report.error(place, text.line, "is the digest of an empty key; `standin key` makes one");
+        report.error(
+            place,
+            text.line,
+            "is the digest of an empty key; `standin key` makes one",
+        );
     }
     if let Some(first) = seen.digests.insert(digest, text.line) {
         let message = format!("is the digest of the key on line {first} already; keep one of them");

@@ -101,7 +101,10 @@ fn chain<'n>(
     };
     let mut pairs = BTreeSet::new();
     if let Some(again) = chain.targets().find(|target| !pairs.insert(target.pair)) {
-        let message = format!("{} is there twice at one endpoint: it fails once for all", again.model);
+        let message = format!(
+            "{} is there twice at one endpoint: it fails once for all",
+            again.model
+        );
         report.warning(place, written.line, message);
     }
     (!chain.is_empty()).then_some(chain)
@@ -117,14 +120,31 @@ fn target_set<'n>(
     match &written.value {
         TargetSet::One(target) => {
             refuse_weight(target, place, report);
-            vec![resolve_target(environment, written.line, target, place, context, report)]
+            vec![resolve_target(
+                environment,
+                written.line,
+                target,
+                place,
+                context,
+                report,
+            )]
         }
         TargetSet::Weighted(list) => {
             if list.is_empty() {
-                report.error(place, written.line, "is empty; at least one: {model: M, endpoint: E}");
+                report.error(
+                    place,
+                    written.line,
+                    "is empty; at least one: {model: M, endpoint: E}",
+                );
             }
             let resolve = |(index, target): (usize, &Option<Written<file::Target<'n>>>)| {
-                link(environment, target.as_ref()?, place.item(index), context, report)
+                link(
+                    environment,
+                    target.as_ref()?,
+                    place.item(index),
+                    context,
+                    report,
+                )
             };
             list.iter().enumerate().map(resolve).collect()
         }
@@ -145,7 +165,14 @@ fn link<'n>(
     context: &mut Context<'_, 'n>,
     report: &mut Report,
 ) -> Option<Target> {
-    resolve_target(environment, written.line, &written.value, place, context, report)
+    resolve_target(
+        environment,
+        written.line,
+        &written.value,
+        place,
+        context,
+        report,
+    )
 }
 
 fn resolve_target<'n>(
@@ -161,20 +188,41 @@ fn resolve_target<'n>(
     let model = required(&target.model, at, line, what, report)
         .filter(|model| printable(model, at, report));
     let at = place.field("endpoint");
-    let endpoint = required(&target.endpoint, at, line, "the name of an endpoint", report)
-        .and_then(|name| context.names.endpoint(name, at, report));
+    let endpoint = required(
+        &target.endpoint,
+        at,
+        line,
+        "the name of an endpoint",
+        report,
+    )
+    .and_then(|name| context.names.endpoint(name, at, report));
     let weight = small_number(&target.weight, place.field("weight"), &WEIGHT, report);
-    let words = [("false", Prefill::No), ("true", Prefill::Yes), ("vllm", Prefill::Vllm)];
+    let words = [
+        ("false", Prefill::No),
+        ("true", Prefill::Yes),
+        ("vllm", Prefill::Vllm),
+    ];
     let at = place.field("prefill");
-    let prefill = choice_or(&target.prefill, at, &words, "kinds of prefill", Prefill::No, report);
+    let prefill = choice_or(
+        &target.prefill,
+        at,
+        &words,
+        "kinds of prefill",
+        Prefill::No,
+        report,
+    );
     let (model, index) = (model?, endpoint?);
     let endpoint = context.endpoints[index].as_ref()?;
-    if prefill == Prefill::Vllm && !matches!(endpoint.provider, Provider::OpenAi | Provider::Custom) {
+    if prefill == Prefill::Vllm && !matches!(endpoint.provider, Provider::OpenAi | Provider::Custom)
+    {
         let line = target.prefill.given().map_or(line, |word| word.line);
-        let message = "`vllm` is for servers that run vLLM (provider openai or custom); write `true`";
+        let message =
+            "`vllm` is for servers that run vLLM (provider openai or custom); write `true`";
         report.error(at, line, message);
     }
-    let link = context.pairs.link(environment, index, endpoint, model.value);
+    let link = context
+        .pairs
+        .link(environment, index, endpoint, model.value);
     Some(Target {
         model: link.model,
         model_json: link.model_json,
@@ -204,7 +252,11 @@ impl<'n> Pairs<'n> {
                 model: Arc::clone(&model),
             });
             let model_json = Arc::from(serde_json::Value::from(&*model).to_string().into_bytes());
-            Link { pair, model, model_json }
+            Link {
+                pair,
+                model,
+                model_json,
+            }
         });
         link.clone()
     }

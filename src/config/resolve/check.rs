@@ -73,7 +73,11 @@ pub(super) fn unknown(
     report: &mut Report,
 ) {
     let remedy = report.remedy(word.value, plural, names);
-    report.error(place, word.line, format!("`{}` is unknown; {remedy}", word.value));
+    report.error(
+        place,
+        word.line,
+        format!("`{}` is unknown; {remedy}", word.value),
+    );
 }
 
 /// A duration that makes sense here.
@@ -118,7 +122,11 @@ fn in_range<T: Copy + PartialOrd>(
         return Some(written.value);
     }
     let (value, least, most) = (show(&written.value), show(range.start()), show(range.end()));
-    report.error(place, written.line, format!("must be from {least} to {most}, not {value}"));
+    report.error(
+        place,
+        written.line,
+        format!("must be from {least} to {most}, not {value}"),
+    );
     None
 }
 

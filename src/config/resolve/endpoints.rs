@@ -35,17 +35,25 @@ pub(super) fn endpoint(
     report: &mut Report,
 ) -> Option<Endpoint> {
     if !is_name(entry.name) {
-        let message = "an endpoint's name is made of letters, digits, `-`, `_` and `.`, at most 64 of them";
+        let message =
+            "an endpoint's name is made of letters, digits, `-`, `_` and `.`, at most 64 of them";
         report.error(place, entry.line, message);
     }
     let body = entry.body.as_ref()?;
     let endpoint = &body.value;
     let provider = provider(&endpoint.provider, place.field("provider"), report);
     let backends = backends(body, place, report);
-    let api_key = endpoint.api_key.given().and_then(|source| {
-        secret::fetch(source, place.field("api_key"), sources, report)
-    });
-    let tls = tls(&endpoint.tls, &backends, place.field("tls"), sources, report);
+    let api_key = endpoint
+        .api_key
+        .given()
+        .and_then(|source| secret::fetch(source, place.field("api_key"), sources, report));
+    let tls = tls(
+        &endpoint.tls,
+        &backends,
+        place.field("tls"),
+        sources,
+        report,
+    );
     if let (Some(_), Some(key)) = (&api_key, endpoint.api_key.given()) {
         warn_of_cleartext(&backends, key.line, place.field("api_key"), report);
     }
@@ -58,12 +66,24 @@ pub(super) fn endpoint(
     Some(Endpoint {
         id,
         name: Arc::from(entry.name),
-        http_version: choice_or(&endpoint.http_version, at, &versions, "HTTP versions", HttpVersion::Auto, report),
+        http_version: choice_or(
+            &endpoint.http_version,
+            at,
+            &versions,
+            "HTTP versions",
+            HttpVersion::Auto,
+            report,
+        ),
         balance: balance(body, place, report),
         api_key,
         rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path"), report),
-        connect_timeout: duration(&endpoint.connect_timeout, place.field("connect_timeout"), &TIMEOUT, report)
-            .unwrap_or(CONNECT_TIMEOUT),
+        connect_timeout: duration(
+            &endpoint.connect_timeout,
+            place.field("connect_timeout"),
+            &TIMEOUT,
+            report,
+        )
+        .unwrap_or(CONNECT_TIMEOUT),
         health_check: health_check(&endpoint.health_check, place.field("health_check"), report),
         tls,
         provider: provider?,
@@ -106,10 +126,18 @@ fn backends(
             report.error(place.field("url"), line, message);
         }
         (Field::Given(_), Field::Given(several)) => {
-            report.error(at, several.line, "can't stand beside `url`; leave one of them out");
+            report.error(
+                at,
+                several.line,
+                "can't stand beside `url`; leave one of them out",
+            );
         }
         (Field::Absent, Field::Given(several)) if several.value.is_empty() => {
-            report.error(at, several.line, "is empty; at least one: [{url: https://HOST}]");
+            report.error(
+                at,
+                several.line,
+                "is empty; at least one: [{url: https://HOST}]",
+            );
         }
         _ => {}
     }
@@ -120,7 +148,12 @@ fn backends(
     let mut lines = HashMap::new();
     for (index, written) in items(&endpoint.backends) {
         let place = at.item(index);
-        let weight = small_number(&written.value.weight, place.field("weight"), &WEIGHT, report);
+        let weight = small_number(
+            &written.value.weight,
+            place.field("weight"),
+            &WEIGHT,
+            report,
+        );
         let at = place.field("url");
         let what = "the backend's address: http://HOST:PORT";
         let Some(url) = required(&written.value.url, at, written.line, what, report) else {
@@ -131,7 +164,9 @@ fn backends(
         };
         let address = (backend.host.clone(), backend.port);
         if let Some(first) = lines.insert(address, url.line) {
-            let message = format!("is the address of the backend on line {first} already; give that one more weight");
+            let message = format!(
+                "is the address of the backend on line {first} already; give that one more weight"
+            );
             report.error(at, url.line, message);
         }
         backends.push(backend);
@@ -167,7 +202,14 @@ fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>, report: &mut Re
         ("least_busy", BalanceWord::LeastBusy),
     ];
     let at = place.field("balance");
-    let word = choice_or(&endpoint.balance, at, &words, "balances", BalanceWord::RoundRobin, report);
+    let word = choice_or(
+        &endpoint.balance,
+        at,
+        &words,
+        "balances",
+        BalanceWord::RoundRobin,
+        report,
+    );
     let header = place.field("affinity_header");
     let consistent = matches!(word, BalanceWord::Consistent);
     if let Some(written) = endpoint.affinity_header.given()
@@ -196,7 +238,11 @@ fn affinity_header(
     match http::HeaderName::try_from(written.value) {
         Ok(name) => Some(name.as_str().to_owned()),
         Err(_) => {
-            report.error(place, written.line, "is no name of a header, such as x-session-id");
+            report.error(
+                place,
+                written.line,
+                "is no name of a header, such as x-session-id",
+            );
             None
         }
     }
@@ -212,16 +258,29 @@ fn health_check(
     if let Some(written) = check.path.given()
         && !is_url_path(path)
     {
-        report.error(place.field("path"), written.line, "must be a path such as /health");
+        report.error(
+            place.field("path"),
+            written.line,
+            "must be a path such as /health",
+        );
     }
     let interval_range = Duration::from_millis(100)..=*TIMEOUT.end();
-    let interval = duration(&check.interval, place.field("interval"), &interval_range, report)
-        .unwrap_or(Duration::from_secs(5));
+    let interval = duration(
+        &check.interval,
+        place.field("interval"),
+        &interval_range,
+        report,
+    )
+    .unwrap_or(Duration::from_secs(5));
     let timeout = duration(&check.timeout, place.field("timeout"), &TIMEOUT, report);
     if let (Some(timeout), Some(written)) = (timeout, check.timeout.given())
         && timeout > interval
     {
-        report.error(place.field("timeout"), written.line, "must not be longer than `interval`");
+        report.error(
+            place.field("timeout"),
+            written.line,
+            "must not be longer than `interval`",
+        );
     }
     let mut in_a_row = |field: &Field<u64>, name: &str, default| {
         small_number(field, place.field(name), &(1..=1_000), report).unwrap_or(default)
@@ -245,17 +304,30 @@ fn rewrite_path(
         let at = place.field(name);
         let text: &Written<&str> = required(field, at, written.line, what, report)?;
         if !is_url_path(text.value) {
-            report.error(at, text.line, "must be a path that begins with `/` and has no query");
+            report.error(
+                at,
+                text.line,
+                "must be a path that begins with `/` and has no query",
+            );
             return None;
         }
         Some(text.value.trim_end_matches('/').to_owned())
     };
     let rewrite = &written.value;
-    let from = side(&rewrite.from, "from", "the prefix that is replaced, such as /v1");
-    let to = side(&rewrite.to, "to", "what stands there instead, such as /v1beta/openai");
+    let from = side(
+        &rewrite.from,
+        "from",
+        "the prefix that is replaced, such as /v1",
+    );
+    let to = side(
+        &rewrite.to,
+        "to",
+        "what stands there instead, such as /v1beta/openai",
+    );
     let (from, to) = (from?, to?);
     if from.is_empty() {
-        let message = "must be more than `/`; what comes before every path is the base path of the `url`";
+        let message =
+            "must be more than `/`; what comes before every path is the base path of the `url`";
         report.error(place.field("from"), written.line, message);
     }
     Some(PathRewrite { from, to })
@@ -274,7 +346,11 @@ fn tls(
     let tls = &written.value;
     let https = |backend: &Backend| backend.scheme == Scheme::Https;
     if !backends.is_empty() && !backends.iter().any(https) {
-        report.warning(place, written.line, "has no effect: no address of the endpoint is https://");
+        report.warning(
+            place,
+            written.line,
+            "has no effect: no address of the endpoint is https://",
+        );
     }
     let verify = tls.verify.value().copied().unwrap_or(true);
     if let (false, Some(verify)) = (verify, tls.verify.given()) {
@@ -330,7 +406,10 @@ fn client_certificate(
 /// A key that goes over a network in cleartext can be read there.
 fn warn_of_cleartext(backends: &[Backend], line: usize, place: Place<'_>, report: &mut Report) {
     let is_near = |host: &str| {
-        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        host == "localhost"
+            || host
+                .parse()
+                .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     };
     let exposed = |backend: &&Backend| backend.scheme == Scheme::Http && !is_near(&backend.host);
     if let Some(backend) = backends.iter().find(exposed) {

@@ -72,7 +72,10 @@ fn refuse_both<T: PartialEq + Display>(
 ) {
     for (index, written) in items(remove) {
         if items(add).any(|(_, added)| added.value == written.value) {
-            let message = format!("`{}` stands under `add` too; keep one of them", written.value);
+            let message = format!(
+                "`{}` stands under `add` too; keep one of them",
+                written.value
+            );
             report.error(place.item(index), written.line, message);
         }
     }

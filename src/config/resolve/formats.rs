@@ -63,7 +63,10 @@ pub(super) fn warn_of_default(
     let is_known = Format::of_path(path) != Format::Other;
     if is_known && !speaks(endpoint.provider, path) {
         let name = provider_name(endpoint.provider);
-        let message = format!("`{}` probably does not speak the format of {path} (its provider is {name})", endpoint.name);
+        let message = format!(
+            "`{}` probably does not speak the format of {path} (its provider is {name})",
+            endpoint.name
+        );
         report.warning(place, line, message);
     }
 }

@@ -15,23 +15,39 @@ const RESPONSE_BODY: RangeInclusive<Size> = Size(1)..=Size(1 << 30);
 const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
 
 /// The limits, with defaults for what is not written.
-pub(super) fn limits(
-    field: &Field<file::Limits>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Limits {
+pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>, report: &mut Report) -> Limits {
     let default = Limits::default();
     let Some(written) = field.given() else {
         return default;
     };
     let limits = &written.value;
-    let connections = within(&limits.connections, place.field("connections"), &CONNECTIONS, report);
+    let connections = within(
+        &limits.connections,
+        place.field("connections"),
+        &CONNECTIONS,
+        report,
+    );
     let mut size = |field, name, range, default| {
         within(field, place.field(name), range, report).map_or(default, |Size(bytes)| bytes)
     };
-    let request_body = size(&limits.request_body, "request_body", &REQUEST_BODY, default.request_body);
-    let buffered_bodies = size(&limits.buffered_bodies, "buffered_bodies", &BUFFERED_BODIES, default.buffered_bodies);
-    let response_body = size(&limits.response_body, "response_body", &RESPONSE_BODY, default.response_body);
+    let request_body = size(
+        &limits.request_body,
+        "request_body",
+        &REQUEST_BODY,
+        default.request_body,
+    );
+    let buffered_bodies = size(
+        &limits.buffered_bodies,
+        "buffered_bodies",
+        &BUFFERED_BODIES,
+        default.buffered_bodies,
+    );
+    let response_body = size(
+        &limits.response_body,
+        "response_body",
+        &RESPONSE_BODY,
+        default.response_body,
+    );
     if request_body > buffered_bodies {
         let message = "is less than `request_body`: a body of the allowed size would never fit";
         report.error(place.field("buffered_bodies"), written.line, message);
@@ -43,10 +59,26 @@ pub(super) fn limits(
         request_body,
         buffered_bodies,
         response_body,
-        request_head_timeout: timeout(&limits.request_head_timeout, "request_head_timeout", default.request_head_timeout),
-        request_body_timeout: timeout(&limits.request_body_timeout, "request_body_timeout", default.request_body_timeout),
-        request_body_total: timeout(&limits.request_body_total, "request_body_total", default.request_body_total),
-        keepalive_timeout: timeout(&limits.keepalive_timeout, "keepalive_timeout", default.keepalive_timeout),
+        request_head_timeout: timeout(
+            &limits.request_head_timeout,
+            "request_head_timeout",
+            default.request_head_timeout,
+        ),
+        request_body_timeout: timeout(
+            &limits.request_body_timeout,
+            "request_body_timeout",
+            default.request_body_timeout,
+        ),
+        request_body_total: timeout(
+            &limits.request_body_total,
+            "request_body_total",
+            default.request_body_total,
+        ),
+        keepalive_timeout: timeout(
+            &limits.keepalive_timeout,
+            "keepalive_timeout",
+            default.keepalive_timeout,
+        ),
         connections: connections
             .and_then(|number| number.try_into().ok())
             .unwrap_or(default.connections),

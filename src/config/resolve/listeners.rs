@@ -34,9 +34,10 @@ pub(super) fn listeners(
         let Some(listener) = listener(written, place, sources, report) else {
             continue;
         };
-        let first = *lines.entry(listener.address).or_insert(written.line);
         // Port 0 is a port of its own for each listener.
-        if first != written.line && listener.address.port() != 0 {
+        if let Some(first) = lines.insert(listener.address, written.line)
+            && listener.address.port() != 0
+        {
             let message = format!("is the address of the listener on line {first} already");
             report.error(place.field("address"), written.line, message);
         }
@@ -54,7 +55,8 @@ fn listener(
     let tls = tls(&written.value.tls, place.field("tls"), sources, report);
     let h2c = written.value.h2c.value() == Some(&true);
     if h2c && let Some(tls) = written.value.tls.given() {
-        let message = "is for cleartext; with `tls`, HTTP/2 is offered by ALPN: leave one of them out";
+        let message =
+            "is for cleartext; with `tls`, HTTP/2 is offered by ALPN: leave one of them out";
         report.error(place.field("h2c"), tls.line, message);
     }
     let at = place.field("address");

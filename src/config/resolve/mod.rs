@@ -65,9 +65,14 @@ fn configuration(
 
     let names = Names::of(file);
     let place = root.field("endpoints");
-    let endpoints = each(&file.endpoints, place, report, |index, entry, place, report| {
-        endpoints::endpoint(EndpointId(id(index)), entry, place, sources, report)
-    });
+    let endpoints = each(
+        &file.endpoints,
+        place,
+        report,
+        |index, entry, place, report| {
+            endpoints::endpoint(EndpointId(id(index)), entry, place, sources, report)
+        },
+    );
     if file.endpoints.is_absent() || file.endpoints.value().is_some_and(Vec::is_empty) {
         let line = file.endpoints.given().map_or(1, |written| written.line);
         let message = "is missing; at least one: {NAME: {url: https://HOST}}";
@@ -75,9 +80,14 @@ fn configuration(
     }
     let mut context = chains::Context::new(&names, &endpoints);
     let place = root.field("policies");
-    let policies = each(&file.policies, place, report, |index, entry, place, report| {
-        policies::policy(PolicyId(id(index)), entry, place, &mut context, report)
-    });
+    let policies = each(
+        &file.policies,
+        place,
+        report,
+        |index, entry, place, report| {
+            policies::policy(PolicyId(id(index)), entry, place, &mut context, report)
+        },
+    );
     let pairs = context.into_pairs();
     let context = operations::Context {
         file,
@@ -126,12 +136,22 @@ fn id(index: usize) -> u32 {
 fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> AccessLogPath {
     let observability = Place::ROOT.field("observability");
     let place = observability.field("access_log");
-    let written = file.observability.value().and_then(|field| field.access_log.value());
+    let written = file
+        .observability
+        .value()
+        .and_then(|field| field.access_log.value());
     let Some(access_log) = written else {
         return AccessLogPath::Stdout;
     };
     let at = place.field("format");
-    check::choice_or(&access_log.format, at, &[("json", ())], "formats", (), report);
+    check::choice_or(
+        &access_log.format,
+        at,
+        &[("json", ())],
+        "formats",
+        (),
+        report,
+    );
     let Some(path) = access_log.path.given() else {
         return AccessLogPath::Stdout;
     };
@@ -143,7 +163,11 @@ fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> Ac
         text if text.contains('/') => {
             let file = sources.path(text);
             if !file.parent().is_some_and(std::path::Path::is_dir) {
-                report.error(at, path.line, format!("the folder of {text} does not exist; make it"));
+                report.error(
+                    at,
+                    path.line,
+                    format!("the folder of {text} does not exist; make it"),
+                );
             }
             AccessLogPath::File(file)
         }

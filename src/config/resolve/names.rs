@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::error::Report;
 use super::super::file::File;
 use super::super::place::Place;
-use super::super::read::Written;
+use super::super::read::{Field, Named, Written, entries};
 use super::check::unknown;
 
 /// The endpoints and policies of a file by name, those that were refused too: who uses them is not
@@ -19,13 +19,15 @@ struct Table<'n> {
     /// In the order of the file.
     names: Vec<&'n str>,
     places: HashMap<&'n str, usize>,
+    /// The whole field was refused, so that nothing is known about its names.
+    refused: bool,
 }
 
 impl<'n> Names<'n> {
     pub(super) fn of(file: &File<'n>) -> Self {
         Self {
-            endpoints: Table::new(file.endpoint_names()),
-            policies: Table::new(file.policy_names()),
+            endpoints: Table::new(&file.endpoints),
+            policies: Table::new(&file.policies),
         }
     }
 
@@ -51,11 +53,13 @@ impl<'n> Names<'n> {
 }
 
 impl<'n> Table<'n> {
-    fn new(names: Vec<&'n str>) -> Self {
+    fn new<T>(named: &Field<Named<'n, T>>) -> Self {
+        let names: Vec<_> = entries(named).iter().map(|entry| entry.name).collect();
         let places = names.iter().enumerate().map(|(index, name)| (*name, index));
         Self {
             places: places.collect(),
             names,
+            refused: matches!(named, Field::Refused),
         }
     }
 
@@ -67,7 +71,7 @@ impl<'n> Table<'n> {
         report: &mut Report,
     ) -> Option<usize> {
         let found = self.places.get(name.value).copied();
-        if found.is_none() {
+        if found.is_none() && !self.refused {
             unknown(name, place, &self.names, plural, report);
         }
         found

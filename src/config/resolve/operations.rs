@@ -38,10 +38,7 @@ pub(super) struct Context<'c, 'n> {
 }
 
 /// The operations, at least one; `None` for one that was refused.
-pub(super) fn operations(
-    context: &Context<'_, '_>,
-    report: &mut Report,
-) -> Vec<Option<Operation>> {
+pub(super) fn operations(context: &Context<'_, '_>, report: &mut Report) -> Vec<Option<Operation>> {
     let place = Place::ROOT.field("operations");
     let what = "at least one: [{path: /v1/chat/completions, policies: […]}]";
     let field = &context.file.operations;
@@ -81,14 +78,26 @@ fn operation(
     let at = place.field("default_endpoint");
     let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context, report);
     let at = place.field("policies");
-    let listed = items(&operation.policies).next().map(|(_, first)| first.line);
+    let listed = items(&operation.policies)
+        .next()
+        .map(|(_, first)| first.line);
     if let (Some(line), false) = (listed, has_body) {
         let message = format!("a {method} has no body that names a model; leave the policies out");
         report.error(at, line, message);
     }
     let policies = policies(operation, path, at, context, report);
-    if listed.is_none() && operation.default_endpoint.is_absent() && operation.policies.given().is_none_or(|list| list.value.is_empty()) {
-        report.error(place, line, "leads nowhere; it needs a `default_endpoint` or `policies`");
+    if listed.is_none()
+        && operation.default_endpoint.is_absent()
+        && operation
+            .policies
+            .given()
+            .is_none_or(|list| list.value.is_empty())
+    {
+        report.error(
+            place,
+            line,
+            "leads nowhere; it needs a `default_endpoint` or `policies`",
+        );
     }
     Some(Operation {
         id,
@@ -100,11 +109,7 @@ fn operation(
     })
 }
 
-fn method(
-    field: &Field<&str>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<(Method, bool)> {
+fn method(field: &Field<&str>, place: Place<'_>, report: &mut Report) -> Option<(Method, bool)> {
     let Some(word) = field.given() else {
         return Some(METHODS[0].1.clone());
     };
@@ -176,7 +181,11 @@ fn policies(
             continue;
         };
         if !seen.insert(policy) {
-            report.error(at, name.line, format!("`{}` stands in this list twice", name.value));
+            report.error(
+                at,
+                name.line,
+                format!("`{}` stands in this list twice", name.value),
+            );
             continue;
         }
         if let Some(resolved) = &context.policies[policy] {

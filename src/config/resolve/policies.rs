@@ -34,17 +34,31 @@ pub(super) fn policy<'n>(
     context: &mut Context<'_, 'n>,
     report: &mut Report,
 ) -> Option<FailoverPolicy> {
-    let name = Written { line: entry.line, value: entry.name };
+    let name = Written {
+        line: entry.line,
+        value: entry.name,
+    };
     printable(&name, place, report);
     let body = entry.body.as_ref()?;
     let policy = &body.value;
-    choice_or(&policy.kind, place.field("type"), &[("failover", ())], "policy types", (), report);
+    choice_or(
+        &policy.kind,
+        place.field("type"),
+        &[("failover", ())],
+        "policy types",
+        (),
+        report,
+    );
     check_matches(&policy.matches, place.field("match"), report);
     let chains = chains(body, place, context, report)?;
     let timeouts = timeouts(policy, place, report);
     let retries = small_number(&policy.retries, place.field("retries"), &RETRIES, report);
     let retries = retries.unwrap_or_default();
-    let default_wait = if retries > 0 { MAX_RETRY_AFTER } else { Duration::ZERO };
+    let default_wait = if retries > 0 {
+        MAX_RETRY_AFTER
+    } else {
+        Duration::ZERO
+    };
     let mut span = |field, name, range, default| {
         duration(field, place.field(name), range, report).unwrap_or(default)
     };
@@ -57,15 +71,33 @@ pub(super) fn policy<'n>(
         first_token_timeout: timeouts.first_token,
         stream_idle_timeout: timeouts.stream_idle,
         retries,
-        suspend_duration: span(&policy.suspend_duration, "suspend_duration", &SUSPENSION, Duration::ZERO),
-        max_suspend_duration: span(&policy.max_suspend_duration, "max_suspend_duration", &SUSPENSION, MAX_SUSPEND_DURATION),
-        max_retry_after: span(&policy.max_retry_after, "max_retry_after", &WAIT, default_wait),
+        suspend_duration: span(
+            &policy.suspend_duration,
+            "suspend_duration",
+            &SUSPENSION,
+            Duration::ZERO,
+        ),
+        max_suspend_duration: span(
+            &policy.max_suspend_duration,
+            "max_suspend_duration",
+            &SUSPENSION,
+            MAX_SUSPEND_DURATION,
+        ),
+        max_retry_after: span(
+            &policy.max_retry_after,
+            "max_retry_after",
+            &WAIT,
+            default_wait,
+        ),
         retry_backoff: retry_backoff(&policy.retry_backoff, place.field("retry_backoff"), report),
         failover_on: failover_on(&policy.failover_on, place.field("failover_on"), report),
         stream_rescue: choice_or(
             &policy.stream_rescue,
             place.field("stream_rescue"),
-            &[("continue", StreamRescue::Continue), ("off", StreamRescue::Off)],
+            &[
+                ("continue", StreamRescue::Continue),
+                ("off", StreamRescue::Off),
+            ],
             "ways to rescue a stream",
             StreamRescue::Continue,
             report,
@@ -73,7 +105,10 @@ pub(super) fn policy<'n>(
         when_all_suspended: choice_or(
             &policy.when_all_suspended,
             place.field("when_all_suspended"),
-            &[("reject", WhenAllSuspended::Reject), ("try_soonest", WhenAllSuspended::TrySoonest)],
+            &[
+                ("reject", WhenAllSuspended::Reject),
+                ("try_soonest", WhenAllSuspended::TrySoonest),
+            ],
             "ways to go on",
             WhenAllSuspended::Reject,
             report,
@@ -85,7 +120,8 @@ fn check_matches(field: &Field<List<&str>>, place: Place<'_>, report: &mut Repor
     if let Some(written) = field.given()
         && written.value.is_empty()
     {
-        let message = "is empty: nothing would ever use the policy; leave it out to match the target's model";
+        let message =
+            "is empty: nothing would ever use the policy; leave it out to match the target's model";
         report.error(place, written.line, message);
     }
     let mut seen = HashSet::new();
@@ -93,7 +129,11 @@ fn check_matches(field: &Field<List<&str>>, place: Place<'_>, report: &mut Repor
         let place = place.item(index);
         printable(name, place, report);
         if !seen.insert(name.value) {
-            report.error(place, name.line, format!("`{}` stands in this list twice", name.value));
+            report.error(
+                place,
+                name.line,
+                format!("`{}` stands in this list twice", name.value),
+            );
         }
     }
 }
@@ -139,7 +179,11 @@ fn retry_backoff(
     if let (Some(max), Some(written)) = (max, backoff.max.given())
         && max < base
     {
-        report.error(place.field("max"), written.line, "must not be shorter than `base`");
+        report.error(
+            place.field("max"),
+            written.line,
+            "must not be shorter than `base`",
+        );
     }
     let max = max.unwrap_or(RETRY_BACKOFF.max.max(base));
     RetryBackoff { base, max }

@@ -66,7 +66,10 @@ impl<'t> Table<'t> {
 
     /// The table for requests.
     pub(super) fn finish(self) -> PerEnvironment<Routes> {
-        let PerEnvironment { production, sandbox } = self.environments;
+        let PerEnvironment {
+            production,
+            sandbox,
+        } = self.environments;
         PerEnvironment {
             production: production.finish(),
             sandbox: sandbox.finish(),
@@ -98,7 +101,10 @@ impl<'t> Matches<'t> {
     }
 
     fn finish(self) -> Routes {
-        let exact = self.exact.iter().map(|(name, policy)| ((*name).into(), policy.id));
+        let exact = self
+            .exact
+            .iter()
+            .map(|(name, policy)| ((*name).into(), policy.id));
         let owner = |pattern: Pattern| {
             let policy = self.patterns.get(&pattern)?;
             Some((pattern, policy.id))

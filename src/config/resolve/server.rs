@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::error::Report;
 use super::super::place::Place;
-use super::super::read::{fields, known, Written};
+use super::super::read::{Written, fields, known};
 use super::super::yaml::{Node, Value};
 
 /// What Pingora would take without complaint and stand still with, or run out of memory.

@@ -37,7 +37,10 @@ pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, report: &mut Report) {
         {
             let place = Place::ROOT.field("endpoints");
             let place = place.field(entry.name);
-            let message = format!("never applies: no operation's path begins with {}", rewrite.from);
+            let message = format!(
+                "never applies: no operation's path begins with {}",
+                rewrite.from
+            );
             report.warning(place.field("rewrite_path"), entry.line, message);
         }
     }

@@ -39,7 +39,13 @@ pub(super) fn backend(url: &str, weight: u32) -> Result<Backend, String> {
         return Err("has characters in its path that must be written as %XX".into());
     }
     let port = port.unwrap_or(scheme.default_port());
-    Ok(Backend { scheme, host, port, base_path, weight })
+    Ok(Backend {
+        scheme,
+        host,
+        port,
+        base_path,
+        weight,
+    })
 }
 
 /// A host without brackets, in lower case, and the port if there is one.
@@ -71,7 +77,9 @@ pub(super) fn is_host_name(host: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let labels = host.strip_suffix('.').unwrap_or(host).split('.');
     host.len() <= 253
-        && labels.clone().all(|label| !label.is_empty() && label.len() <= 63)
+        && labels
+            .clone()
+            .all(|label| !label.is_empty() && label.len() <= 63)
         && labels.clone().all(|label| label.bytes().all(allowed))
 }
 
@@ -82,16 +90,46 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         for (url, scheme, host, port, base_path) in [
-            ("https://api.openai.com", Scheme::Https, "api.openai.com", 443, ""),
-            ("https://api.openai.com/", Scheme::Https, "api.openai.com", 443, ""),
+            (
+                "https://api.openai.com",
+                Scheme::Https,
+                "api.openai.com",
+                443,
+                "",
+            ),
+            (
+                "https://api.openai.com/",
+                Scheme::Https,
+                "api.openai.com",
+                443,
+                "",
+            ),
             ("http://10.0.0.11:8000", Scheme::Http, "10.0.0.11", 8000, ""),
             ("http://localhost", Scheme::Http, "localhost", 80, ""),
-            ("https://Example.COM:8443/a/b/", Scheme::Https, "example.com", 8443, "/a/b"),
+            (
+                "https://Example.COM:8443/a/b/",
+                Scheme::Https,
+                "example.com",
+                8443,
+                "/a/b",
+            ),
             ("http://[::1]:9/v1", Scheme::Http, "::1", 9, "/v1"),
-            ("https://[2001:DB8::1]", Scheme::Https, "2001:db8::1", 443, ""),
+            (
+                "https://[2001:DB8::1]",
+                Scheme::Https,
+                "2001:db8::1",
+                443,
+                "",
+            ),
         ] {
             let (host, base_path) = (host.to_owned(), base_path.to_owned());
-            let expected = Backend { scheme, host, port, base_path, weight: 3 };
+            let expected = Backend {
+                scheme,
+                host,
+                port,
+                base_path,
+                weight: 3,
+            };
             assert_eq!(backend(url, 3), Ok(expected), "{url}");
         }
     }
@@ -105,8 +143,14 @@ mod tests {
             ("https://[::1", "is no URL; "),
             ("api.openai.com", "must begin with http:// or https://; "),
             ("/v1", "must begin with http:// or https://; "),
-            ("ftp://api.openai.com", "must begin with http:// or https://; "),
-            ("https://user:password@host", "must not have a user or a password in it"),
+            (
+                "ftp://api.openai.com",
+                "must begin with http:// or https://; ",
+            ),
+            (
+                "https://user:password@host",
+                "must not have a user or a password in it",
+            ),
             ("https://host/?key=1", "must not have a query"),
             ("https://host/#a", "must not have a fragment"),
             ("https://host:0", "has no valid host and port; "),

@@ -83,14 +83,27 @@ fn accepted(fields: &[(&str, Json)]) -> Configuration {
 
 #[test]
 fn the_smallest_configuration_has_all_defaults() {
-    let Configuration { server, listeners, snapshot, access_log, warnings } = accepted(&[]);
+    let Configuration {
+        server,
+        listeners,
+        snapshot,
+        access_log,
+        warnings,
+    } = accepted(&[]);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(access_log, AccessLogPath::Stdout);
     assert_eq!(
         listeners,
-        [Listener { address: "127.0.0.1:8080".parse().unwrap(), h2c: false, tls: None }]
+        [Listener {
+            address: "127.0.0.1:8080".parse().unwrap(),
+            h2c: false,
+            tls: None
+        }]
     );
-    assert_eq!(server.threads, std::thread::available_parallelism().unwrap().get());
+    assert_eq!(
+        server.threads,
+        std::thread::available_parallelism().unwrap().get()
+    );
     assert!(server.work_stealing);
     assert_eq!(server.upstream_keepalive_pool_size, 512);
     assert_eq!(server.grace_period_seconds, Some(0));
@@ -100,10 +113,16 @@ fn the_smallest_configuration_has_all_defaults() {
     let Authentication::None(caller) = &snapshot.authentication else {
         panic!("{:?}", snapshot.authentication)
     };
-    assert_eq!((&*caller.name, caller.environment), ("anonymous", Environment::Production));
+    assert_eq!(
+        (&*caller.name, caller.environment),
+        ("anonymous", Environment::Production)
+    );
 
     let endpoint = &snapshot.endpoints[0];
-    assert_eq!((&*endpoint.name, endpoint.provider), ("openai", Provider::OpenAi));
+    assert_eq!(
+        (&*endpoint.name, endpoint.provider),
+        ("openai", Provider::OpenAi)
+    );
     assert_eq!(endpoint.backends.len(), 1);
     assert_eq!(endpoint.balance, Balance::RoundRobin);
     assert_eq!(endpoint.connect_timeout, Duration::from_secs(5));
@@ -123,7 +142,10 @@ fn the_smallest_configuration_has_all_defaults() {
     assert_eq!(policy.suspend_duration, Duration::ZERO);
     assert_eq!(policy.max_suspend_duration, Duration::from_secs(600));
     assert_eq!(policy.overall_timeout, None);
-    assert_eq!((policy.retries, policy.max_retry_after), (0, Duration::ZERO));
+    assert_eq!(
+        (policy.retries, policy.max_retry_after),
+        (0, Duration::ZERO)
+    );
     assert_eq!(policy.retry_backoff.base, Duration::from_millis(200));
     assert_eq!(policy.retry_backoff.max, Duration::from_secs(2));
     assert_eq!(policy.failover_on, crate::policy::FailoverOn::default());
@@ -131,12 +153,23 @@ fn the_smallest_configuration_has_all_defaults() {
     assert_eq!(policy.when_all_suspended, WhenAllSuspended::Reject);
 
     let operation = &snapshot.operations[0];
-    assert_eq!((&operation.method, operation.format), (&http::Method::POST, Format::ChatCompletions));
+    assert_eq!(
+        (&operation.method, operation.format),
+        (&http::Method::POST, Format::ChatCompletions)
+    );
     assert!(operation.default_endpoint.production.is_none());
     let found = snapshot.route(operation, Environment::Production, "gpt-4o");
     assert_eq!(found.map(|policy| policy.id), Some(PolicyId(0)));
-    assert!(snapshot.route(operation, Environment::Production, "gpt-5").is_none());
-    assert!(snapshot.route(operation, Environment::Sandbox, "gpt-4o").is_none());
+    assert!(
+        snapshot
+            .route(operation, Environment::Production, "gpt-5")
+            .is_none()
+    );
+    assert!(
+        snapshot
+            .route(operation, Environment::Sandbox, "gpt-4o")
+            .is_none()
+    );
 }
 
 #[test]
@@ -167,7 +200,11 @@ fn the_match_defaults_to_each_environments_own_target() {
         (Environment::Sandbox, "c", Some("chat")),
         (Environment::Sandbox, "x-1", None),
     ] {
-        assert_eq!(find(environment, model).as_deref(), policy, "{environment} {model}");
+        assert_eq!(
+            find(environment, model).as_deref(),
+            policy,
+            "{environment} {model}"
+        );
     }
     let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
     let weights: Vec<_> = chain.target.iter().map(|target| target.weight).collect();
@@ -193,19 +230,35 @@ fn of_two_patterns_of_one_length_the_first_in_the_file_decides() {
 fn targets_of_one_environment_endpoint_and_model_share_a_pair() {
     let target = |model: &str, endpoint: &str| json!({"model": model, "endpoint": endpoint});
     let Configuration { snapshot, .. } = accepted(&[
-        ("endpoints.mistral", json!({"provider": "mistral", "url": "https://api.mistral.ai"})),
-        ("policies.chat.production.fallbacks", json!([target("m", "mistral")])),
+        (
+            "endpoints.mistral",
+            json!({"provider": "mistral", "url": "https://api.mistral.ai"}),
+        ),
+        (
+            "policies.chat.production.fallbacks",
+            json!([target("m", "mistral")]),
+        ),
         ("policies.other.production.target", target("m", "mistral")),
-        ("policies.other.production.fallbacks", json!([target("gpt-4o", "openai"), target("m", "openai")])),
+        (
+            "policies.other.production.fallbacks",
+            json!([target("gpt-4o", "openai"), target("m", "openai")]),
+        ),
         ("policies.other.sandbox.target", target("m", "mistral")),
         ("operations[0].policies", json!(["chat", "other"])),
     ]);
     let pairs = |policy: usize, environment| -> Vec<PairId> {
-        let chain = snapshot.policies[policy].chains.get(environment).as_ref().unwrap();
+        let chain = snapshot.policies[policy]
+            .chains
+            .get(environment)
+            .as_ref()
+            .unwrap();
         chain.targets().map(|target| target.pair).collect()
     };
     assert_eq!(pairs(0, Environment::Production), [PairId(0), PairId(1)]);
-    assert_eq!(pairs(1, Environment::Production), [PairId(1), PairId(0), PairId(2)]);
+    assert_eq!(
+        pairs(1, Environment::Production),
+        [PairId(1), PairId(0), PairId(2)]
+    );
     assert_eq!(pairs(1, Environment::Sandbox), [PairId(3)]);
     let shown: Vec<_> = snapshot
         .pairs
@@ -214,50 +267,95 @@ fn targets_of_one_environment_endpoint_and_model_share_a_pair() {
         .collect();
     assert_eq!(
         shown,
-        ["production openai gpt-4o", "production mistral m", "production openai m", "sandbox mistral m"]
+        [
+            "production openai gpt-4o",
+            "production mistral m",
+            "production openai m",
+            "sandbox mistral m"
+        ]
     );
 }
 
 #[test]
 fn every_field_of_an_endpoint_arrives() {
-    let Configuration { snapshot, warnings, .. } = accepted(&[
+    let Configuration {
+        snapshot, warnings, ..
+    } = accepted(&[
         ("endpoints.gpus.provider", json!("custom")),
-        ("endpoints.gpus.backends", json!([
-            {"url": "http://10.0.0.11:8000/base/", "weight": 2},
-            {"url": "https://[::1]:8443"},
-        ])),
+        (
+            "endpoints.gpus.backends",
+            json!([
+                {"url": "http://10.0.0.11:8000/base/", "weight": 2},
+                {"url": "https://[::1]:8443"},
+            ]),
+        ),
         ("endpoints.gpus.balance", json!("consistent")),
         ("endpoints.gpus.affinity_header", json!("X-Session")),
-        ("endpoints.gpus.health_check", json!({"path": "/up", "interval": 10, "unhealthy_after": 2})),
-        ("endpoints.gpus.rewrite_path", json!({"from": "/v1/", "to": "/"})),
+        (
+            "endpoints.gpus.health_check",
+            json!({"path": "/up", "interval": 10, "unhealthy_after": 2}),
+        ),
+        (
+            "endpoints.gpus.rewrite_path",
+            json!({"from": "/v1/", "to": "/"}),
+        ),
         ("endpoints.gpus.connect_timeout", json!("250ms")),
         ("endpoints.gpus.http_version", json!(1.1)),
-        ("endpoints.gpus.tls", json!({"sni": "GPUs.example", "verify": false})),
+        (
+            "endpoints.gpus.tls",
+            json!({"sni": "GPUs.example", "verify": false}),
+        ),
         ("endpoints.openai.api_key", json!({"env": "KEY"})),
         ("endpoints.openai.http_version", json!(2)),
-        ("policies.chat.production.fallbacks", json!([{"model": "m", "endpoint": "gpus", "prefill": "vllm"}])),
+        (
+            "policies.chat.production.fallbacks",
+            json!([{"model": "m", "endpoint": "gpus", "prefill": "vllm"}]),
+        ),
     ]);
-    let [gpus, openai] = &snapshot.endpoints[..] else { panic!("{:?}", snapshot.endpoints) };
+    let [gpus, openai] = &snapshot.endpoints[..] else {
+        panic!("{:?}", snapshot.endpoints)
+    };
     assert_eq!(gpus.provider, Provider::Custom);
-    let [first, second] = &gpus.backends[..] else { panic!("{:?}", gpus.backends) };
-    assert_eq!((first.authority(), &*first.base_path, first.weight), ("10.0.0.11:8000".into(), "/base", 2));
-    assert_eq!((second.authority(), second.scheme, second.weight), ("[::1]:8443".into(), Scheme::Https, 1));
-    assert_eq!(gpus.balance, Balance::Consistent { affinity_header: "x-session".into() });
+    let [first, second] = &gpus.backends[..] else {
+        panic!("{:?}", gpus.backends)
+    };
+    assert_eq!(
+        (first.authority(), &*first.base_path, first.weight),
+        ("10.0.0.11:8000".into(), "/base", 2)
+    );
+    assert_eq!(
+        (second.authority(), second.scheme, second.weight),
+        ("[::1]:8443".into(), Scheme::Https, 1)
+    );
+    assert_eq!(
+        gpus.balance,
+        Balance::Consistent {
+            affinity_header: "x-session".into()
+        }
+    );
     let check = gpus.health_check.as_ref().unwrap();
-    assert_eq!((&*check.path, check.interval, check.timeout), ("/up", Duration::from_secs(10), Duration::from_secs(2)));
+    assert_eq!(
+        (&*check.path, check.interval, check.timeout),
+        ("/up", Duration::from_secs(10), Duration::from_secs(2))
+    );
     assert_eq!((check.healthy_after, check.unhealthy_after), (1, 2));
     let rewrite = gpus.rewrite_path.as_ref().unwrap();
     assert_eq!((&*rewrite.from, &*rewrite.to), ("/v1", ""));
     assert_eq!(gpus.connect_timeout, Duration::from_millis(250));
     assert_eq!(gpus.http_version, HttpVersion::Http1);
-    assert_eq!((gpus.tls.sni.as_deref(), gpus.tls.verify), (Some("gpus.example"), false));
+    assert_eq!(
+        (gpus.tls.sni.as_deref(), gpus.tls.verify),
+        (Some("gpus.example"), false)
+    );
     assert_eq!(openai.api_key.as_ref().unwrap().expose(), SECRET);
     assert_eq!(openai.http_version, HttpVersion::Http2);
     let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
     assert_eq!(chain.fallbacks[0].prefill, Prefill::Vllm);
     assert_eq!(
         warnings,
-        ["line 1: endpoints.gpus.tls.verify: is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead"]
+        [
+            "line 1: endpoints.gpus.tls.verify: is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead"
+        ]
     );
 }
 
@@ -271,10 +369,19 @@ fn every_field_of_a_policy_arrives() {
         ("policies.chat.first_token_timeout", json!("5s")),
         ("policies.chat.stream_idle_timeout", json!("7s")),
         ("policies.chat.retries", json!(2)),
-        ("policies.chat.retry_backoff", json!({"base": "1s", "max": "3s"})),
+        (
+            "policies.chat.retry_backoff",
+            json!({"base": "1s", "max": "3s"}),
+        ),
         ("policies.chat.max_suspend_duration", json!("1h")),
-        ("policies.chat.failover_on.statuses", json!({"add": [400], "remove": [409, 425]})),
-        ("policies.chat.failover_on.error_codes", json!({"add": ["busy", 1500], "remove": ["x"]})),
+        (
+            "policies.chat.failover_on.statuses",
+            json!({"add": [400], "remove": [409, 425]}),
+        ),
+        (
+            "policies.chat.failover_on.error_codes",
+            json!({"add": ["busy", 1500], "remove": ["x"]}),
+        ),
         ("policies.chat.stream_rescue", json!("off")),
         ("policies.chat.when_all_suspended", json!("try_soonest")),
     ]);
@@ -286,11 +393,19 @@ fn every_field_of_a_policy_arrives() {
     assert_eq!(policy.stream_idle_timeout, Duration::from_secs(7));
     assert_eq!(policy.retries, 2);
     assert_eq!(policy.max_retry_after, Duration::from_secs(5));
-    assert_eq!((policy.retry_backoff.base, policy.retry_backoff.max), (Duration::from_secs(1), Duration::from_secs(3)));
+    assert_eq!(
+        (policy.retry_backoff.base, policy.retry_backoff.max),
+        (Duration::from_secs(1), Duration::from_secs(3))
+    );
     assert_eq!(policy.max_suspend_duration, Duration::from_secs(3600));
     let changes = &policy.failover_on;
-    assert!(changes.add_statuses.iter().eq(&[400]) && changes.remove_statuses.iter().eq(&[409, 425]));
-    assert!(changes.add_error_codes.iter().eq(["1500", "busy"]) && changes.remove_error_codes.iter().eq(["x"]));
+    assert!(
+        changes.add_statuses.iter().eq(&[400]) && changes.remove_statuses.iter().eq(&[409, 425])
+    );
+    assert!(
+        changes.add_error_codes.iter().eq(["1500", "busy"])
+            && changes.remove_error_codes.iter().eq(["x"])
+    );
     assert_eq!(policy.stream_rescue, StreamRescue::Off);
     assert_eq!(policy.when_all_suspended, WhenAllSuspended::TrySoonest);
 
@@ -303,12 +418,19 @@ fn every_field_of_a_policy_arrives() {
     let policy = &snapshot.policies[0];
     assert_eq!(policy.max_retry_after, Duration::from_secs(9));
     assert_eq!(policy.first_token_timeout, Duration::from_secs(60));
-    assert_eq!((policy.retry_backoff.base, policy.retry_backoff.max), (Duration::from_secs(5), Duration::from_secs(5)));
+    assert_eq!(
+        (policy.retry_backoff.base, policy.retry_backoff.max),
+        (Duration::from_secs(5), Duration::from_secs(5))
+    );
 }
 
 #[test]
 fn limits_and_the_log_arrive() {
-    let Configuration { snapshot, access_log, .. } = accepted(&[
+    let Configuration {
+        snapshot,
+        access_log,
+        ..
+    } = accepted(&[
         ("limits.request_body", json!("1MiB")),
         ("limits.buffered_bodies", json!("2MiB")),
         ("limits.request_head_timeout", json!("1s")),
@@ -317,17 +439,35 @@ fn limits_and_the_log_arrive() {
         ("limits.response_body", json!(65536)),
         ("limits.keepalive_timeout", json!("4s")),
         ("limits.connections", json!(7)),
-        ("observability.access_log", json!({"path": "off", "format": "json"})),
+        (
+            "observability.access_log",
+            json!({"path": "off", "format": "json"}),
+        ),
     ]);
     let limits = snapshot.limits;
-    assert_eq!((limits.request_body, limits.buffered_bodies, limits.response_body), (1 << 20, 2 << 20, 65536));
-    let timeouts = [limits.request_head_timeout, limits.request_body_timeout, limits.request_body_total, limits.keepalive_timeout];
+    assert_eq!(
+        (
+            limits.request_body,
+            limits.buffered_bodies,
+            limits.response_body
+        ),
+        (1 << 20, 2 << 20, 65536)
+    );
+    let timeouts = [
+        limits.request_head_timeout,
+        limits.request_body_timeout,
+        limits.request_body_total,
+        limits.keepalive_timeout,
+    ];
     assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_secs));
     assert_eq!((limits.connections, access_log), (7, AccessLogPath::Off));
     for (path, expected) in [
         ("stdout", AccessLogPath::Stdout),
         ("stderr", AccessLogPath::Stderr),
-        ("/tmp/access.log", AccessLogPath::File("/tmp/access.log".into())),
+        (
+            "/tmp/access.log",
+            AccessLogPath::File("/tmp/access.log".into()),
+        ),
     ] {
         let configuration = accepted(&[("observability.access_log.path", json!(path))]);
         assert_eq!(configuration.access_log, expected);
@@ -337,23 +477,41 @@ fn limits_and_the_log_arrive() {
 #[test]
 fn keys_lead_to_their_callers() {
     let digests = ["a".repeat(64), "0123456789abcdef".repeat(4)];
-    let Configuration { snapshot, warnings, .. } = accepted(&[
+    let Configuration {
+        snapshot, warnings, ..
+    } = accepted(&[
         ("authentication", json!("keys")),
-        ("keys[0]", json!({"name": "web-shop", "environment": "production", "sha256": digests[0]})),
-        ("keys[1]", json!({"name": "web-shop", "environment": "sandbox", "sha256": digests[1]})),
+        (
+            "keys[0]",
+            json!({"name": "web-shop", "environment": "production", "sha256": digests[0]}),
+        ),
+        (
+            "keys[1]",
+            json!({"name": "web-shop", "environment": "sandbox", "sha256": digests[1]}),
+        ),
     ]);
     let Authentication::Keys(callers) = &snapshot.authentication else {
         panic!("{:?}", snapshot.authentication)
     };
     assert_eq!(callers.len(), 2);
     let mut second = [0; 32];
-    for (byte, digit) in second.iter_mut().zip([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].iter().cycle()) {
+    for (byte, digit) in second.iter_mut().zip(
+        [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]
+            .iter()
+            .cycle(),
+    ) {
         *byte = *digit;
     }
     let caller = callers.find(&KeyDigest(second)).unwrap();
-    assert_eq!((&*caller.name, caller.environment), ("web-shop", Environment::Sandbox));
+    assert_eq!(
+        (&*caller.name, caller.environment),
+        ("web-shop", Environment::Sandbox)
+    );
     assert!(callers.find(&KeyDigest([0xaa; 32])).is_some());
-    assert_eq!(warnings, ["line 1: environment: has no effect: a caller's key decides the environment"]);
+    assert_eq!(
+        warnings,
+        ["line 1: environment: has no effect: a caller's key decides the environment"]
+    );
 }
 
 #[test]
@@ -373,14 +531,26 @@ fn every_field_of_pingora_arrives_and_null_means_what_it_says() {
         };
         let path = format!("server.{name}");
         let server = accepted(&[(&path, value.clone())]).server;
-        assert_eq!(serde_json::to_value(&server).unwrap()[name], value, "{name}");
+        assert_eq!(
+            serde_json::to_value(&server).unwrap()[name],
+            value,
+            "{name}"
+        );
         changed.push(name);
     }
     assert!(changed.len() > 30, "{changed:?}");
     let path = "server.fast_timeout_to_tokio_threshold_seconds";
     assert!(defaults.fast_timeout_to_tokio_threshold_seconds.is_some());
-    assert_eq!(accepted(&[(path, Json::Null)]).server.fast_timeout_to_tokio_threshold_seconds, None);
-    assert_eq!(accepted(&[("server.threads", Json::Null)]).server.threads, defaults.threads);
+    assert_eq!(
+        accepted(&[(path, Json::Null)])
+            .server
+            .fast_timeout_to_tokio_threshold_seconds,
+        None
+    );
+    assert_eq!(
+        accepted(&[("server.threads", Json::Null)]).server.threads,
+        defaults.threads
+    );
 }
 
 #[test]
@@ -396,15 +566,24 @@ fn warnings_name_what_is_probably_not_meant() {
             "policies.spare: is not used: no operation lists it under `policies`",
         ),
         (
-            vec![("endpoints.openai.rewrite_path", json!({"from": "/v2", "to": "/v3"}))],
+            vec![(
+                "endpoints.openai.rewrite_path",
+                json!({"from": "/v2", "to": "/v3"}),
+            )],
             "endpoints.openai.rewrite_path: never applies: no operation's path begins with /v2",
         ),
         (
-            vec![("endpoints.openai", json!({"url": "http://openai.example", "api_key": {"env": "KEY"}}))],
+            vec![(
+                "endpoints.openai",
+                json!({"url": "http://openai.example", "api_key": {"env": "KEY"}}),
+            )],
             "endpoints.openai.api_key: is sent to openai.example in cleartext; use https://",
         ),
         (
-            vec![("endpoints.openai", json!({"url": "http://openai.example", "tls": {"sni": "x.example"}}))],
+            vec![(
+                "endpoints.openai",
+                json!({"url": "http://openai.example", "tls": {"sni": "x.example"}}),
+            )],
             "endpoints.openai.tls: has no effect: no address of the endpoint is https://",
         ),
         (
@@ -412,7 +591,10 @@ fn warnings_name_what_is_probably_not_meant() {
             "policies.chat.overall_timeout: is no longer than `request_timeout`: a target that times out leaves no time for its fallbacks",
         ),
         (
-            vec![("policies.chat.production.fallbacks", json!([target, target]))],
+            vec![(
+                "policies.chat.production.fallbacks",
+                json!([target, target]),
+            )],
             "policies.chat.production: m is there twice at one endpoint: it fails once for all",
         ),
         (
@@ -424,8 +606,17 @@ fn warnings_name_what_is_probably_not_meant() {
             "keys: have no effect with `authentication: none`",
         ),
         (
-            vec![("endpoints.openai.provider", json!("anthropic")), ("operations[0]", json!({"path": "/v1/responses", "default_endpoint": {"production": "openai"}})),
-                 ("operations[1]", json!({"path": "/v1/messages", "policies": ["chat"]}))],
+            vec![
+                ("endpoints.openai.provider", json!("anthropic")),
+                (
+                    "operations[0]",
+                    json!({"path": "/v1/responses", "default_endpoint": {"production": "openai"}}),
+                ),
+                (
+                    "operations[1]",
+                    json!({"path": "/v1/messages", "policies": ["chat"]}),
+                ),
+            ],
             "operations[0].default_endpoint.production: `openai` probably does not speak the format of /v1/responses (its provider is anthropic)",
         ),
     ] {
@@ -433,7 +624,10 @@ fn warnings_name_what_is_probably_not_meant() {
     }
     // A key on its way to this very machine stays here.
     let local = json!({"url": "http://127.0.0.1:8000", "api_key": {"env": "KEY"}});
-    assert_eq!(accepted(&[("endpoints.openai", local)]).warnings, Vec::<String>::new());
+    assert_eq!(
+        accepted(&[("endpoints.openai", local)]).warnings,
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Cutter {
             sent: sent.to_owned(),
             shown: sent.len().saturating_sub(trimmed),
             text: String::new(),
-            start: Some(0),
+            start: is_long(sent).then_some(0),
         };
         Self { held: Some(held) }
     }
@@ -232,15 +232,17 @@ mod tests {
             ("The quick brown ", None),
             ("The quick brown", Some("The quick brown")),
             ("The quick red fox", Some("The quick red fox")),
-            // somewhere in the middle, which is no seam
-            ("quick brown fox jumps over the lazy cat", Some("cat")),
+            // in the middle, which is no seam
             ("quick brown fox jumps", Some("quick brown fox jumps")),
             ("", Some("")),
         ] {
-            let expected = expected.map(|text| text.replace("cat", " cat"));
             for size in [1, 3, 100] {
                 let pieces = chunks(continuation, size);
-                assert_eq!(cut(SENT, 0, pieces), expected, "{continuation:?} by {size}");
+                assert_eq!(
+                    cut(SENT, 0, pieces).as_deref(),
+                    expected,
+                    "{continuation:?} by {size}"
+                );
             }
         }
     }
@@ -384,66 +386,67 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn any_cut_any_run_up_and_any_pieces_give_the_whole_text(
-            text in telling_text(),
-            cut_at in any::<prop::sample::Index>(),
-            run_up in any::<prop::sample::Index>(),
-            size in 1usize..30,
-        ) {
-            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-            let at = cut_at.index(places.len());
-            let (sent, rest) = text.split_at(places[at]);
-            prop_assert_eq!(cut(sent, 0, chunks(rest, size)).as_deref(), Some(rest), "exactly");
-            for from in [0, run_up.index(at + 1)] {
-                let continuation = &text[places[from]..];
-                let passed = cut(sent, 0, chunks(continuation, size)).unwrap();
-                if at - from >= MIN_OVERLAP {
-                    prop_assert_eq!(passed, rest, "from {} of {}", from, at);
-                } else {
-                    prop_assert_eq!(passed, continuation, "too short to tell");
+            #[test]
+            fn any_cut_any_run_up_and_any_pieces_give_the_whole_text(
+                text in telling_text(),
+                cut_at in any::<prop::sample::Index>(),
+                run_up in any::<prop::sample::Index>(),
+                size in 1usize..30,
+            ) {
+                let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+                let at = cut_at.index(places.len());
+                let (sent, rest) = text.split_at(places[at]);
+    let passed = cut(sent, 0, chunks(rest, size));
+            prop_assert_eq!(passed.as_deref(), Some(rest), "exactly");
+                for from in [0, run_up.index(at + 1)] {
+                    let continuation = &text[places[from]..];
+                    let passed = cut(sent, 0, chunks(continuation, size)).unwrap();
+                    if at - from >= MIN_OVERLAP {
+                        prop_assert_eq!(passed, rest, "from {} of {}", from, at);
+                    } else {
+                        prop_assert_eq!(passed, continuation, "too short to tell");
+                    }
+                }
+            }
+
+            #[test]
+            fn trimmed_white_space_is_made_good(
+                text in telling_text(),
+                cut_at in any::<prop::sample::Index>(),
+                white in "[ \n]{0,4}",
+                size in 1usize..30,
+            ) {
+                let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+                let (start, rest) = text.split_at(places[cut_at.index(places.len())]);
+                let sent = format!("{start}{white}");
+                let trimmed = sent.len() - sent.trim_end().len();
+                let continuation = format!("{}{rest}", &sent[sent.len() - trimmed..]);
+                let passed = cut(&sent, trimmed, chunks(&continuation, size));
+                prop_assert_eq!(passed.as_deref(), Some(rest));
+            }
+
+            #[test]
+            fn pieces_make_no_difference(
+                sent in babble(0..60),
+                head in babble(0..10),
+                tail in babble(0..40),
+                from in any::<prop::sample::Index>(),
+                size in 1usize..30,
+            ) {
+                let places: Vec<usize> = sent.char_indices().map(|(at, _)| at).chain([sent.len()]).collect();
+                let run_up = &sent[places[from.index(places.len())]..];
+                for continuation in [
+                    tail.clone(),
+                    format!("{run_up}{tail}"),
+                    format!("{head}{run_up}{tail}"),
+    format!("{}{tail}", &sent[..sent.len() - run_up.len()]),
+                ] {
+                    for trimmed in [0, sent.len() - sent.trim_end().len()] {
+                        let expected = by_definition(&sent, trimmed, &continuation);
+                        let passed = cut(&sent, trimmed, chunks(&continuation, size));
+                        prop_assert_eq!(&passed, &expected, "{:?} after {:?}", continuation, sent);
+                    }
                 }
             }
         }
-
-        #[test]
-        fn trimmed_white_space_is_made_good(
-            text in telling_text(),
-            cut_at in any::<prop::sample::Index>(),
-            white in "[ \n]{0,4}",
-            size in 1usize..30,
-        ) {
-            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-            let (start, rest) = text.split_at(places[cut_at.index(places.len())]);
-            let sent = format!("{start}{white}");
-            let trimmed = sent.len() - sent.trim_end().len();
-            let continuation = format!("{}{rest}", &sent[sent.len() - trimmed..]);
-            let passed = cut(&sent, trimmed, chunks(&continuation, size));
-            prop_assert_eq!(passed.as_deref(), Some(rest));
-        }
-
-        #[test]
-        fn pieces_make_no_difference(
-            sent in babble(0..60),
-            head in babble(0..10),
-            tail in babble(0..40),
-            from in any::<prop::sample::Index>(),
-            size in 1usize..30,
-        ) {
-            let places: Vec<usize> = sent.char_indices().map(|(at, _)| at).chain([sent.len()]).collect();
-            let run_up = &sent[places[from.index(places.len())]..];
-            for continuation in [
-                tail.clone(),
-                format!("{run_up}{tail}"),
-                format!("{head}{run_up}{tail}"),
-                sent[..run_up.len().min(sent.len())].chars().chain(tail.chars()).collect(),
-            ] {
-                for trimmed in [0, sent.len() - sent.trim_end().len()] {
-                    let expected = by_definition(&sent, trimmed, &continuation);
-                    let passed = cut(&sent, trimmed, chunks(&continuation, size));
-                    prop_assert_eq!(&passed, &expected, "{:?} after {:?}", continuation, sent);
-                }
-            }
-        }
-    }
 }

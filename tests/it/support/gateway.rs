@@ -1,0 +1,270 @@
+//! The real gateway, in this process, on a port of its own.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use standin::server::Running;
+use standin::{config, server};
+
+use super::Client;
+
+/// The production caller's key, and the sandbox caller's.
+pub const KEY: &str = "client-key-production";
+/// See [`KEY`].
+pub const SANDBOX_KEY: &str = "client-key-sandbox";
+
+/// The secret that an endpoint's `api_key` holds: `{env: NAME}` is looked up here.
+pub fn secret(name: &str) -> String {
+    format!("secret-of-{name}")
+}
+
+/// A configuration, written as a user would; what a test doesn't say has its default.
+#[derive(Default)]
+pub struct Setup {
+    listeners: String,
+    limits: String,
+    endpoints: String,
+    operations: String,
+    policies: String,
+    names: Vec<String>,
+    default_endpoint: Option<String>,
+    no_authentication: bool,
+}
+
+impl Setup {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An endpoint of provider `openai`, with a key of its own ([`secret`] of its name).
+    pub fn endpoint(self, name: &str, url: &str) -> Self {
+        self.endpoint_with(name, url, "provider: openai")
+    }
+
+    /// An endpoint with a key of its own, and other fields: one YAML line each.
+    pub fn endpoint_with(mut self, name: &str, url: &str, fields: &str) -> Self {
+        let _ = write!(
+            self.endpoints,
+            "  {name}:\n    url: {url}\n    api_key: {{env: {name}}}\n{}",
+            indented(fields, 4)
+        );
+        self
+    }
+
+    /// An endpoint of which only `fields` are said.
+    pub fn bare_endpoint(mut self, name: &str, fields: &str) -> Self {
+        let _ = write!(self.endpoints, "  {name}:\n{}", indented(fields, 4));
+        self
+    }
+
+    /// A policy named `chat` for production: the first target, then the fallbacks, each
+    /// `(model, endpoint)`; `fields` are the rest of it, one YAML line each.
+    pub fn chain(self, targets: &[(&str, &str)], fields: &str) -> Self {
+        let mut text = String::from("production:\n");
+        for (index, (model, endpoint)) in targets.iter().enumerate() {
+            let link = format!("{{model: {model:?}, endpoint: {endpoint}}}");
+            let _ = match index {
+                0 => write!(text, "  target: {link}\n  fallbacks:\n"),
+                _ => writeln!(text, "    - {link}"),
+            };
+        }
+        if targets.len() == 1 {
+            text = text.replace("fallbacks:", "fallbacks: []");
+        }
+        text.push_str(fields);
+        self.policy("chat", &text)
+    }
+
+    /// A policy, as YAML below its name; `type: failover` is added.
+    pub fn policy(mut self, name: &str, fields: &str) -> Self {
+        let _ = write!(
+            self.policies,
+            "  {name}:\n    type: failover\n{}",
+            indented(fields, 4)
+        );
+        self.names.push(name.to_owned());
+        self
+    }
+
+    /// Where a model goes that no policy names.
+    pub fn default_endpoint(mut self, endpoint: &str) -> Self {
+        self.default_endpoint = Some(endpoint.to_owned());
+        self
+    }
+
+    /// Another operation besides `POST /v1/chat/completions`: one YAML line for each field.
+    pub fn operation(mut self, fields: &str) -> Self {
+        let text = indented(fields, 4);
+        let _ = write!(self.operations, "  - {}", text.trim_start());
+        self
+    }
+
+    /// Fields of `limits`, one YAML line each.
+    pub fn limits(mut self, fields: &str) -> Self {
+        self.limits.push_str(&indented(fields, 2));
+        self
+    }
+
+    /// One more listener besides the cleartext one, as YAML in one line.
+    pub fn listener(mut self, listener: &str) -> Self {
+        let _ = writeln!(self.listeners, "  - {listener}");
+        self
+    }
+
+    /// Everybody may call, in production.
+    pub fn without_authentication(mut self) -> Self {
+        self.no_authentication = true;
+        self
+    }
+
+    /// The configuration's text.
+    pub fn yaml(&self, access_log: &str) -> String {
+        let mut text = String::from(
+            "server: {threads: 2, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2}\n",
+        );
+        let _ = write!(
+            text,
+            "listeners:\n  - address: 127.0.0.1:0\n{}",
+            self.listeners
+        );
+        if !self.limits.is_empty() {
+            let _ = write!(text, "limits:\n{}", self.limits);
+        }
+        if self.no_authentication {
+            text.push_str("authentication: none\nenvironment: production\n");
+        } else {
+            let digest = |key: &str| format!("{:x}", Sha256::digest(key));
+            let _ = write!(
+                text,
+                "keys:\n  - {{name: shop, environment: production, sha256: {}}}\n  - {{name: shop-test, environment: sandbox, sha256: {}}}\n",
+                digest(KEY),
+                digest(SANDBOX_KEY),
+            );
+        }
+        let _ = write!(text, "endpoints:\n{}", self.endpoints);
+        let _ = write!(
+            text,
+            "operations:\n  - method: POST\n    path: /v1/chat/completions\n    policies: [{}]\n",
+            self.names.join(", ")
+        );
+        if let Some(endpoint) = &self.default_endpoint {
+            let _ = writeln!(
+                text,
+                "    default_endpoint: {{production: {endpoint}, sandbox: {endpoint}}}"
+            );
+        }
+        text.push_str(&self.operations);
+        if !self.policies.is_empty() {
+            let _ = write!(text, "policies:\n{}", self.policies);
+        }
+        let _ = writeln!(
+            text,
+            "observability:\n  access_log: {{path: {access_log:?}, format: json}}"
+        );
+        text
+    }
+
+    /// Starts the gateway.
+    pub fn start(self) -> Gateway {
+        Gateway::start(&self)
+    }
+}
+
+/// A gateway that runs until it is dropped.
+pub struct Gateway {
+    pub running: Running,
+    log: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    fn start(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("access.log");
+        let yaml = setup.yaml(&log.to_string_lossy());
+        let configuration = config::parse(&yaml, &|name| Some(secret(name)))
+            .unwrap_or_else(|errors| panic!("{errors}\n--- of ---\n{yaml}"));
+        let running = server::start(configuration).expect("the gateway starts");
+        Self {
+            running,
+            log,
+            _folder: folder,
+        }
+    }
+
+    /// Puts another configuration in the place of this one, as a reload does.
+    pub fn install(&self, setup: &Setup) {
+        let yaml = setup.yaml("off");
+        let configuration = config::parse(&yaml, &|name| Some(secret(name)))
+            .unwrap_or_else(|errors| panic!("{errors}\n--- of ---\n{yaml}"));
+        self.running
+            .gateway
+            .install(configuration.snapshot)
+            .expect("the snapshot can be used");
+    }
+
+    /// Where the first listener is.
+    pub fn addr(&self) -> SocketAddr {
+        self.running.addresses[0]
+    }
+
+    /// A client with the production key.
+    pub fn client(&self) -> Client {
+        Client::new(self.addr()).key(KEY)
+    }
+
+    /// A client with the sandbox key.
+    pub fn sandbox(&self) -> Client {
+        Client::new(self.addr()).key(SANDBOX_KEY)
+    }
+
+    /// A client without a key.
+    pub fn stranger(&self) -> Client {
+        Client::new(self.addr())
+    }
+
+    /// The access log's lines so far: everything that was accounted for before this call.
+    pub fn log(&self) -> Vec<Value> {
+        assert!(
+            self.running
+                .gateway
+                .access_log()
+                .flush(Duration::from_secs(5)),
+            "the access log isn't written"
+        );
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
+    }
+
+    /// Waits for the access log to have `count` lines: a line is written after its answer.
+    pub async fn wait_log(&self, count: usize) -> Vec<Value> {
+        super::within(format!("{count} lines in the access log"), async {
+            loop {
+                let lines = self.log();
+                if lines.len() >= count {
+                    return lines;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+}
+
+fn indented(lines: &str, by: usize) -> String {
+    lines
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "{:by$}{line}", "");
+            text
+        })
+}
