@@ -1,8 +1,35 @@
-//! Standin (map to be drawn)
+//! Standin keeps applications answered when an AI model is not.
+//!
+//! It is a proxy on Pingora. A client sends an ordinary OpenAI-style request; Standin finds the
+//! failover policy of its model and forwards it to the policy's target, a model at an endpoint. When
+//! that is slow, broken, rate-limited or wrong, the same request goes to the next fallback, with
+//! that fallback's model name, address and key, and the client gets one good answer.
+//!
+//! ```text
+//!            cli ── run, check, explain, key, demo
+//!             │
+//!           server ── everything put together ─────────────── config ── the file, read once
+//!             │                                                  │
+//!             ▼                                                  ▼
+//! client ─> gateway ── front, admit, body, route ─────────── policy ── what users configure
+//!             │         attempt: choose, exchange, hold, judge    │
+//!             │         respond, streaming, relay             provider ── what differs between them
+//!             ▼
+//!         telemetry ── one line a request
+//! ```
+//!
+//! The modules stand in the order in which a request meets them; to read [`gateway`] from the top
+//! is to follow a request. What may use what is in `ARCHITECTURE.md`, and held by a test.
+
+pub mod server;
+
 pub mod config;
-pub mod demo;
-pub mod gateway;
+
 pub mod policy;
 pub mod provider;
-pub mod server;
+
+pub mod gateway;
+
 pub mod telemetry;
+
+pub mod demo;
