@@ -108,13 +108,15 @@ impl<'a> Trip<'a> {
                 }
                 Err(verdict) => fail(&self.plan, permit, &verdict),
             }
-            if self
-                .overall
-                .is_some_and(|overall| Instant::now() >= overall)
-            {
+            if self.is_over(Instant::now()) {
                 return Err(ledger.exhausted(self.plan.table).into());
             }
         }
+    }
+
+    /// Whether the request's own patience has ended.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.overall.is_some_and(|overall| now >= overall)
     }
 
     /// The next target and the leave to try it.
@@ -168,7 +170,7 @@ impl<'a> Trip<'a> {
                 return Ok(Err(verdict));
             };
             let until = Instant::now() + wait;
-            if self.overall.is_some_and(|overall| until >= overall) {
+            if self.is_over(until) {
                 return Ok(Err(verdict));
             }
             let waited = client.wait(Some(until), pending::<()>()).await;
@@ -194,7 +196,7 @@ impl<'a> Trip<'a> {
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {
             Ok(Ok(exchange)) => {
-                ledger.answered(exchange.head.status);
+                ledger.answered(exchange.head.status, endpoint.backend_name(exchange.backend));
                 self.judge(client, exchange, &deadlines).await
             }
             Ok(Err(fault)) => Err(Judged::Verdict(judge_fault(fault))),
@@ -280,7 +282,7 @@ pub(super) fn suspend(plan: &Plan<'_>, target: &Target, verdict: &Verdict) {
 }
 
 /// Suspends a pair, where it is to blame.
-fn fail(plan: &Plan<'_>, permit: Permit<'_>, verdict: &Verdict) {
+pub(super) fn fail(plan: &Plan<'_>, permit: Permit<'_>, verdict: &Verdict) {
     let Outcome::TargetFault(fault) = &verdict.outcome else {
         return permit.neutral();
     };

@@ -212,14 +212,6 @@ impl Exchange {
         }
     }
 
-    /// Whether the end of the body is only the connection's: then it proves nothing.
-    pub(super) fn ends_with_connection(&self) -> bool {
-        match &self.wire {
-            Wire::Http1(http1) => http1.ends_with_connection(),
-            Wire::Http2(_) => false,
-        }
-    }
-
     /// The trailers, after the body's end.
     pub(super) async fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.wire {

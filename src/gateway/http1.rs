@@ -245,11 +245,6 @@ impl Http1 {
         }
     }
 
-    /// Whether only the end of the connection ends this body: then its end proves nothing.
-    pub(super) const fn ends_with_connection(&self) -> bool {
-        matches!(self.framing, Framing::UntilClose)
-    }
-
     /// The trailers that came after a chunked body.
     pub(super) const fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()

@@ -36,10 +36,11 @@ impl Ledger {
         });
     }
 
-    /// Its answer's head has come.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// Its answer's head has come, from `backend` where the endpoint has several.
+    pub(super) fn answered(&mut self, status: StatusCode, backend: Option<&str>) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.status = Some(status.as_u16());
+            attempt.backend = backend.map(Arc::from);
         }
     }
 

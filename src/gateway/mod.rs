@@ -12,7 +12,7 @@
 //!   ├ exchange (connect, outgoing, http1, chunked)    one request to one target
 //!   ├ hold (sse, coding)                              what is read before it is shown
 //!   └ judge                                           whose fault a failure is
-//!   respond, streaming, relay                         the answer to the client
+//!   respond, streaming, relay, rescue                 the answer to the client
 //!   error     one failure -> one answer
 //! ```
 //!
@@ -42,6 +42,7 @@ mod patience;
 mod proxy;
 mod relay;
 mod request_id;
+pub mod rescue;
 mod respond;
 mod route;
 mod serve;

@@ -126,8 +126,9 @@ impl Native {
         table: &Table,
         ledger: &mut Ledger,
     ) -> std::result::Result<(), Failure> {
-        ledger.answered(status);
-        if is_about_own_key(table.endpoint(self.endpoint), status) {
+        let endpoint = table.endpoint(self.endpoint);
+        ledger.answered(status, endpoint.backend_name(self.backend()));
+        if is_about_own_key(endpoint, status) {
             ledger.fail(&refused_key(status));
             return Err(ledger.exhausted(table).into());
         }

@@ -14,12 +14,45 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::hold::{Decisive, HeldStream, Large, joined};
 use super::judge::{ExchangeFault, Verdict, judge_error_event, judge_fault};
+use super::rescue::splice::{Different, Splicer};
 use super::respond;
-use crate::policy::FailoverOn;
-use crate::provider::stream::Ending;
+use super::sse::Splitter;
+use crate::policy::{FailoverOn, Target};
+use crate::provider::stream::{Ending, StreamState};
 
 /// How long an upstream may take to end its answer after its last event.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// Where a stream comes from.
+pub(super) struct Source<'a> {
+    pub(super) target: &'a Target,
+    pub(super) stream: HeldStream,
+    pub(super) deadlines: Deadlines,
+    /// What makes a rescuer's events those of the stream that the client is reading.
+    pub(super) splicer: Option<Splicer>,
+}
+
+impl Source<'_> {
+    /// What the client has been told by now.
+    pub(super) fn told(&self) -> &StreamState {
+        self.splicer
+            .as_ref()
+            .map_or(&self.stream.state, Splicer::client)
+    }
+
+    /// What is ready for the client.
+    fn take_ready(&mut self) -> Result<Bytes, Different> {
+        let ready = joined(std::mem::take(&mut self.stream.ready));
+        let Some(splicer) = &mut self.splicer else {
+            return Ok(ready);
+        };
+        let mut out = Vec::new();
+        for event in Splitter::new().push(ready).events() {
+            splicer.event(event.name, &event.data, &mut out)?;
+        }
+        Ok(out.into())
+    }
+}
 
 /// How a stream's relay ended.
 pub(super) enum Relayed {
@@ -29,6 +62,8 @@ pub(super) enum Relayed {
     Repaired,
     /// It can't go on: the client has whole events, and no end.
     Broken(Verdict),
+    /// It went on as another answer, and can't be continued by anybody.
+    Different,
 }
 
 /// Passes a stream on, from what is held of it to its end.
@@ -37,54 +72,66 @@ pub(super) enum Relayed {
 /// `ClientGone` where nobody takes it.
 pub(super) async fn stream(
     client: &mut Client<'_>,
-    stream: &mut HeldStream,
+    source: &mut Source<'_>,
     failover_on: &FailoverOn,
-    deadlines: &Deadlines,
 ) -> Result<Relayed, Failure> {
     loop {
-        let ready = joined(std::mem::take(&mut stream.ready));
-        if !ready.is_empty() {
-            respond::write(client.session(), ready, false).await?;
+        if pass_on(client, source).await? {
+            return Ok(Relayed::Different);
         }
-        if stream.state.has_ended() && stream.state.at_end() == Ending::Whole {
-            return Ok(Relayed::Complete);
+        let state = &source.stream.state;
+        if state.has_ended() && state.at_end() == Ending::Whole {
+            return ending(client, source, None).await;
         }
-        if stream.ended {
-            return complete_or(client, stream, judge_fault(ExchangeFault::Truncated)).await;
+        if source.stream.ended {
+            let verdict = judge_fault(ExchangeFault::Truncated);
+            return ending(client, source, Some(verdict)).await;
         }
-        let next = Some(deadlines.next_read());
-        let verdict = match client.wait(next, stream.exchange.read()).await {
-            Ok(Ok(read)) => match stream.take(read) {
+        let next = Some(source.deadlines.next_read());
+        let verdict = match client.wait(next, source.stream.exchange.read()).await {
+            Ok(Ok(read)) => match source.stream.take(read) {
                 Some(Decisive::Error(event)) => judge_error_event(failover_on, &event.data),
                 _ => continue,
             },
             Ok(Err(fault)) => judge_fault(fault),
-            Err(Interrupted::Deadline) => deadlines.missed(ExchangeFault::IdleTimeout),
+            Err(Interrupted::Deadline) => source.deadlines.missed(ExchangeFault::IdleTimeout),
             Err(Interrupted::ClientGone) => return Err(Failure::ClientGone),
         };
-        return complete_or(client, stream, verdict).await;
+        // What came before the break.
+        if pass_on(client, source).await? {
+            return Ok(Relayed::Different);
+        }
+        return ending(client, source, Some(verdict)).await;
     }
 }
 
-/// The end of a stream that says no more: whatever has happened, if the answer was whole nothing
-/// is missing but the end mark, and the client gets it.
-async fn complete_or(
-    client: &mut Client<'_>,
-    stream: &mut HeldStream,
-    verdict: Verdict,
-) -> Result<Relayed, Failure> {
-    // What was read before the break.
-    let ready = joined(std::mem::take(&mut stream.ready));
-    if !ready.is_empty() {
-        respond::write(client.session(), ready, false).await?;
+/// Sends what is ready. Whether it can't be sent, being of another answer.
+async fn pass_on(client: &mut Client<'_>, source: &mut Source<'_>) -> Result<bool, Failure> {
+    match source.take_ready() {
+        Ok(ready) if ready.is_empty() => Ok(false),
+        Ok(ready) => respond::write(client.session(), ready, false).await.map(|()| false),
+        Err(Different) => Ok(true),
     }
-    match stream.state.at_end() {
+}
+
+/// The end of a stream that says no more: whatever has happened, if the answer was whole nothing is
+/// missing but the end mark, and the client gets it.
+async fn ending(
+    client: &mut Client<'_>,
+    source: &Source<'_>,
+    broken: Option<Verdict>,
+) -> Result<Relayed, Failure> {
+    match source.told().at_end() {
         Ending::Whole => Ok(Relayed::Complete),
         Ending::Lacks(mark) => {
-            respond::write(client.session(), Bytes::from_static(mark.as_bytes()), false).await?;
+            let mark = Bytes::from_static(mark.as_bytes());
+            respond::write(client.session(), mark, false).await?;
             Ok(Relayed::Repaired)
         }
-        Ending::Cut => Ok(Relayed::Broken(verdict)),
+        Ending::Cut => {
+            let verdict = broken.unwrap_or_else(|| judge_fault(ExchangeFault::Truncated));
+            Ok(Relayed::Broken(verdict))
+        }
     }
 }
 
@@ -93,7 +140,9 @@ async fn complete_or(
 pub(super) fn drain(exchange: Exchange) {
     tokio::spawn(async move {
         let mut exchange = exchange;
-        let rest = async { while let Ok(Some(_)) = exchange.read().await {} };
+        let rest = async {
+            while let Ok(Some(_)) = exchange.read().await {}
+        };
         if tokio::time::timeout(DRAIN, rest).await.is_ok() {
             exchange.finish();
         }
@@ -108,7 +157,7 @@ pub(super) fn drain(exchange: Exchange) {
 pub(super) async fn large(
     client: &mut Client<'_>,
     large: Large,
-    deadlines: impl Fn() -> Option<tokio::time::Instant>,
+    deadline: impl Fn() -> Option<tokio::time::Instant>,
 ) -> Result<(), Failure> {
     let Large {
         mut exchange,
@@ -118,19 +167,16 @@ pub(super) async fn large(
         respond::write(client.session(), piece, false).await?;
     }
     loop {
-        match client.wait(deadlines(), exchange.read()).await {
+        match client.wait(deadline(), exchange.read()).await {
             Ok(Ok(Some(piece))) => respond::write(client.session(), piece, false).await?,
             Ok(Ok(None)) => break,
             Ok(Err(_)) | Err(Interrupted::Deadline) => return Err(Failure::Broken),
             Err(Interrupted::ClientGone) => return Err(Failure::ClientGone),
         }
     }
-    if let Some(trailers) = exchange.trailers().await {
-        let session = client.session().as_downstream_mut();
-        let written = session.write_response_trailers(trailers);
-        written.await.map_err(|_| Failure::ClientGone)?;
-    } else {
-        respond::write(client.session(), Bytes::new(), true).await?;
+    match exchange.trailers().await {
+        Some(trailers) => respond::end_with_trailers(client.session(), trailers).await?,
+        None => respond::write(client.session(), Bytes::new(), true).await?,
     }
     exchange.finish();
     Ok(())

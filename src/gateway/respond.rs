@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
@@ -75,6 +75,19 @@ pub(super) async fn begin(
 pub(super) async fn write(session: &mut Session, piece: Bytes, last: bool) -> Result<(), Failure> {
     let written = session.as_downstream_mut().write_response_body(piece, last);
     written.await.map_err(|_| Failure::ClientGone)
+}
+
+/// Ends a body with trailers; to an HTTP/1.1 client without them, as Pingora's session has no way to
+/// send them there.
+pub(super) async fn end_with_trailers(
+    session: &mut Session,
+    trailers: HeaderMap,
+) -> Result<(), Failure> {
+    if session.as_downstream().is_http2() {
+        let written = session.as_downstream_mut().write_response_trailers(trailers);
+        return written.await.map_err(|_| Failure::ClientGone);
+    }
+    write(session, Bytes::new(), true).await
 }
 
 async fn write_head(session: &mut Session, head: Box<ResponseHeader>) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use super::error::{Failure, Rejection};
 use super::hold::Held;
 use super::outgoing::{Outgoing, split_query};
 use super::proxy::RequestContext;
-use super::relay;
+use super::relay::{self, Source};
 use super::respond;
 use super::route::{self, Route};
 use super::shared::Gateway;
@@ -135,7 +135,13 @@ async fn fail_over(
             relayed
         }
         Held::Stream(stream) => {
-            streaming::run(client, &mut trip, won.target, *stream, won.deadlines, ctx).await
+            let source = Source {
+                target: won.target,
+                stream: *stream,
+                deadlines: won.deadlines,
+                splicer: None,
+            };
+            streaming::run(client, &mut trip, source, outgoing, ctx).await
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn run(
     let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
         Ok(Ok(exchange)) => {
             let status = exchange.head.status;
-            ledger.answered(status);
+            ledger.answered(status, endpoint.backend_name(exchange.backend));
             if !is_about_own_key(endpoint, status) {
                 ledger.succeed();
                 let head = exchange.head.clone();

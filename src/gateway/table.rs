@@ -218,6 +218,11 @@ impl EndpointLinks {
         &self.authorities[backend]
     }
 
+    /// Which of several backends this is; none where there is but one.
+    pub(super) fn backend_name(&self, backend: usize) -> Option<&str> {
+        (self.links.len() > 1).then(|| self.authority(backend))
+    }
+
     pub(super) fn base_path(&self, backend: usize) -> &str {
         &self.endpoint.backends[backend].base_path
     }

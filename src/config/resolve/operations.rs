@@ -73,35 +73,32 @@ fn operation(
     report: &mut Report,
 ) -> Option<Operation> {
     let (operation, line) = (&written.value, written.line);
-    let (method, has_body) = method(&operation.method, place.field("method"), report)?;
-    let path = path(written, place.field("path"), report)?;
+    let method = method(&operation.method, place.field("method"), report);
+    let path = path(written, place.field("path"), report);
     let at = place.field("default_endpoint");
     let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context, report);
     let at = place.field("policies");
     let listed = items(&operation.policies)
         .next()
         .map(|(_, first)| first.line);
-    if let (Some(line), false) = (listed, has_body) {
+    if let (Some(line), Some((method, false))) = (listed, &method) {
         let message = format!("a {method} has no body that names a model; leave the policies out");
         report.error(at, line, message);
     }
     let policies = policies(operation, path, at, context, report);
-    if listed.is_none()
-        && operation.default_endpoint.is_absent()
-        && operation
-            .policies
-            .given()
-            .is_none_or(|list| list.value.is_empty())
-    {
-        report.error(
-            place,
-            line,
-            "leads nowhere; it needs a `default_endpoint` or `policies`",
-        );
+    let without_policies = match &operation.policies {
+        Field::Absent => true,
+        Field::Refused => false,
+        Field::Given(list) => list.value.is_empty(),
+    };
+    if without_policies && operation.default_endpoint.is_absent() {
+        let message = "leads nowhere; it needs a `default_endpoint` or `policies`";
+        report.error(place, line, message);
     }
+    let path = path?;
     Some(Operation {
         id,
-        method,
+        method: method?.0,
         path: Arc::from(path),
         format: Format::of_path(path),
         default_endpoint,
@@ -137,7 +134,7 @@ fn path<'n>(
 
 fn default_endpoint(
     field: &Field<file::DefaultEndpoint<'_>>,
-    path: &str,
+    path: Option<&str>,
     place: Place<'_>,
     context: &Context<'_, '_>,
     report: &mut Report,
@@ -158,7 +155,9 @@ fn default_endpoint(
             continue;
         };
         if let Some(endpoint) = &context.endpoints[index] {
-            formats::warn_of_default(endpoint, path, at, name.line, report);
+            if let Some(path) = path {
+                formats::warn_of_default(endpoint, path, at, name.line, report);
+            }
             *result.get_mut(environment) = Some(endpoint.id);
         }
     }
@@ -168,7 +167,7 @@ fn default_endpoint(
 /// The table of the policies that are listed.
 fn policies(
     operation: &file::Operation<'_>,
-    path: &str,
+    path: Option<&str>,
     place: Place<'_>,
     context: &Context<'_, '_>,
     report: &mut Report,
@@ -189,7 +188,9 @@ fn policies(
             continue;
         }
         if let Some(resolved) = &context.policies[policy] {
-            formats::check_chains(resolved, path, context.endpoints, at, name.line, report);
+            if let Some(path) = path {
+                formats::check_chains(resolved, path, context.endpoints, at, name.line, report);
+            }
             let matches = routes::matches_of(context.file, policy);
             table.add(resolved, matches, at, name.line, report);
         }

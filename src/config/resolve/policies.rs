@@ -50,7 +50,7 @@ pub(super) fn policy<'n>(
         report,
     );
     check_matches(&policy.matches, place.field("match"), report);
-    let chains = chains(body, place, context, report)?;
+    let chains = chains(body, place, context, report);
     let timeouts = timeouts(policy, place, report);
     let retries = small_number(&policy.retries, place.field("retries"), &RETRIES, report);
     let retries = retries.unwrap_or_default();
@@ -65,7 +65,6 @@ pub(super) fn policy<'n>(
     Some(FailoverPolicy {
         id,
         name: Arc::from(entry.name),
-        chains,
         request_timeout: timeouts.request,
         overall_timeout: timeouts.overall,
         first_token_timeout: timeouts.first_token,
@@ -113,6 +112,7 @@ pub(super) fn policy<'n>(
             WhenAllSuspended::Reject,
             report,
         ),
+        chains: chains?,
     })
 }
 

@@ -326,6 +326,18 @@ mod tests {
         assert_eq!(cutter.push("er"), Cut::Pass("er".into()));
         let mut cutter = Cutter::new(SENT, 0);
         assert_eq!(
+            cutter.push(" jumps over the lazy"),
+            Cut::Pass("".into()),
+            "it is one"
+        );
+        let mut cutter = Cutter::new("Hello", 0);
+        assert_eq!(
+            cutter.push("He"),
+            Cut::Pass("He".into()),
+            "too short to tell"
+        );
+        let mut cutter = Cutter::new(SENT, 0);
+        assert_eq!(
             cutter.push("the la"),
             Cut::Pass("the la".into()),
             "too near the end"

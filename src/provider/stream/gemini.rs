@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::json::{Json, Malformed};
+use super::usage::usage;
 use super::{Meaning, Obstacle, Reading};
 
 /// What an event tells.
@@ -34,7 +35,7 @@ fn read(data: &[u8]) -> Result<(Reading<'_>, bool), Malformed> {
                 candidate.tell(&mut reading);
                 Ok(())
             })?,
-            "usageMetadata" => json.object(|json, key| read_usage(json, key, &mut reading))?,
+            "usageMetadata" => reading.usage = usage(json)?,
             "promptFeedback" => json.object(|json, key| read_feedback(json, key, &mut reading))?,
             "responseId" => reading.id = json.text()?,
             "error" => error = json.filled()?,
@@ -46,15 +47,6 @@ fn read(data: &[u8]) -> Result<(Reading<'_>, bool), Malformed> {
         reading.meaning = Meaning::Error;
     }
     Ok((reading.settled(), ours))
-}
-
-fn read_usage(json: &mut Json<'_>, key: &str, reading: &mut Reading<'_>) -> Result<(), Malformed> {
-    match key {
-        "promptTokenCount" => reading.usage.input_tokens = json.count()?,
-        "candidatesTokenCount" => reading.usage.output_tokens = json.count()?,
-        _ => json.skip()?,
-    }
-    Ok(())
 }
 
 fn read_feedback(

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use super::json::{Json, Malformed};
-use super::openai::usage;
+use super::usage::usage;
 use super::{BlockKind, BlockStep, Meaning, Obstacle, Reading};
 
 /// What an event tells.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::json::{Json, Malformed};
-use super::{Meaning, Obstacle, Reading, Usage};
+use super::usage::usage;
+use super::{Meaning, Obstacle, Reading};
 
 /// What a chunk tells.
 pub fn read(data: &[u8]) -> Result<Reading<'_>, Malformed> {
@@ -31,21 +32,6 @@ pub fn read(data: &[u8]) -> Result<Reading<'_>, Malformed> {
         reading.meaning = Meaning::Error;
     }
     Ok(reading.settled())
-}
-
-/// Tokens, by the names of chat completions or those of the Responses API and Anthropic; some
-/// servers send both.
-pub fn usage(json: &mut Json<'_>) -> Result<Usage, Malformed> {
-    let mut usage = Usage::default();
-    json.object(|json, key| {
-        match key {
-            "prompt_tokens" | "input_tokens" => usage.input_tokens = json.count()?,
-            "completion_tokens" | "output_tokens" => usage.output_tokens = json.count()?,
-            _ => json.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(usage)
 }
 
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 //! every other one is content: a delta, a part that is done, the progress of a tool.
 
 use super::json::{Json, Malformed};
-use super::openai::usage;
+use super::usage::usage;
 use super::{Meaning, Obstacle, Reading};
 
 /// What an event tells.

@@ -41,9 +41,8 @@ impl Splicer {
             }
             Some(BlockStep::Stop(_)) => {
                 self.say_rest(out)?;
-                if self.block_start.take().is_none() {
-                    self.in_open_block("content_block_stop", data, out);
-                }
+                self.block_start = None;
+                self.in_open_block("content_block_stop", data, out);
             }
             None => self.about_message(data, reading, out)?,
         }

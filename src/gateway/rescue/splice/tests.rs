@@ -187,9 +187,7 @@ fn a_chat_goes_on_as_one_stream() {
     let rescuer = chat("second", "other-model", &["ld", "!"]);
     let (result, client, bytes) = splice(state(Format::ChatCompletions, sent), &rescuer);
     assert_eq!(result, Ok(()));
-    assert!(
-        bytes.starts_with(": standin: continued by backup/other-model\n\ndata: {\"id\":\"first\"")
-    );
+    assert!(bytes.starts_with(": standin: continued by backup/other-model\n\ndata: {"));
     assert_eq!(bytes.matches(": standin:").count(), 1);
     let more = events(bytes.as_bytes());
     assert!(more[0].1.contains(r#""model":"other-model""#));
@@ -270,6 +268,36 @@ fn nothing_but_repetition_makes_no_block() {
 }
 
 #[test]
+fn what_is_about_a_block_that_was_not_started_is_not_sent() {
+    let text = "The whole of the answer.";
+    let begun = messages("first", None, &[text]);
+    let thinks = messages("first", Some("Hm."), &[])[1..3].to_vec();
+    let second = |data: String| data.replace("\"index\":0", "\"index\":1");
+    let thinks = thinks.into_iter().map(|(name, data)| (name, second(data)));
+    let sent: Vec<_> = begun[..4].iter().cloned().chain(thinks).collect();
+    let mut rescuer = messages("second", None, &[text]);
+    let citation =
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta"}});
+    rescuer.insert(3, ("content_block_delta".into(), citation.to_string()));
+    let finish = rescuer[rescuer.len() - 2].clone();
+    rescuer.insert(rescuer.len() - 2, finish);
+    let (result, _, bytes) = splice(state(Format::Messages, &sent), &rescuer);
+    assert_eq!(result, Ok(()));
+    let more = events(bytes.as_bytes());
+    let names: Vec<&str> = more.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(
+        names,
+        [
+            "content_block_stop",
+            "ping",
+            "message_delta",
+            "message_stop"
+        ]
+    );
+    read_messages(&[sent, more].concat());
+}
+
+#[test]
 fn a_rescuer_that_has_nothing_to_add_ends_the_stream() {
     let sent = &messages("first", None, &["Done."])[..3];
     let rescuer = messages("second", None, &[]);
@@ -336,7 +364,7 @@ fn what_was_held_back_when_a_rescuer_breaks_was_never_said() {
 
 #[test]
 fn the_rest_of_a_chunk_goes_through() {
-    let sent = &chat("first", "m", &["Let me look."])[..2];
+    let sent = &chat("first", "m", &["Let me look it up."])[..2];
     let chunks = [
         r#"{"id":"second","choices":[{"index":0,"delta":{"role":"assistant","reasoning":"Hm","content":""}}],"x":1.10}"#,
         r#"{"id":"second","choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[]}]}}]}"#,
