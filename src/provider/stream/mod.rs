@@ -32,11 +32,13 @@ mod responses;
 mod state;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::borrow::Cow;
 
 pub use closing::error_event;
 pub use state::{Ending, MAX_TEXT, StreamState};
+pub use usage::{Usage, usage_of_answer};
 
 use crate::policy::Format;
 use json::Malformed;
@@ -118,15 +120,6 @@ impl Obstacle {
             Self::TooLong => "too_long",
         }
     }
-}
-
-/// Tokens, as far as the provider has told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Of the prompt.
-    pub input_tokens: Option<u64>,
-    /// Of the answer.
-    pub output_tokens: Option<u64>,
 }
 
 /// What kind of content an Anthropic content block holds.
