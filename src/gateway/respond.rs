@@ -84,13 +84,17 @@ pub(super) async fn end_with_trailers(
     trailers: HeaderMap,
 ) -> Result<(), Failure> {
     if session.as_downstream().is_http2() {
-        let written = session.as_downstream_mut().write_response_trailers(trailers);
+        let written = session
+            .as_downstream_mut()
+            .write_response_trailers(trailers);
         return written.await.map_err(|_| Failure::ClientGone);
     }
     write(session, Bytes::new(), true).await
 }
 
-async fn write_head(session: &mut Session, head: Box<ResponseHeader>) -> Result<(), Failure> {
+async fn write_head(session: &mut Session, mut head: Box<ResponseHeader>) -> Result<(), Failure> {
+    // It is that of the upstream's connection, which need not be the client's.
+    head.set_version(Version::HTTP_11);
     let written = session.as_downstream_mut().write_response_header(head);
     written.await.map_err(|_| Failure::ClientGone)
 }
@@ -111,7 +115,11 @@ pub(super) async fn failure(
         .is_some_and(|head| !head.status.is_informational());
     let answer = error::answer(failure, ctx.format.is_anthropic()).filter(|_| !begun);
     let Some(answer) = answer else {
-        session.as_downstream_mut().shutdown().await;
+        // An HTTP/2 stream that is dropped is reset once what was written is out; its shutdown
+        // would be a reset that discards it.
+        if !session.as_downstream().is_http2() {
+            session.as_downstream_mut().shutdown().await;
+        }
         return cut(0);
     };
     let status = answer.status.as_u16();
