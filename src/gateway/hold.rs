@@ -12,6 +12,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora_http::ResponseHeader;
+use tokio::time::Instant;
 
 use super::admit::is_json;
 use super::attempt::{Judged, Plan};
@@ -20,7 +21,7 @@ use super::coding;
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::judge::{ExchangeFault, Outcome, judge_error_event};
-use super::sse::Splitter;
+use super::sse::{Batch, Splitter};
 use crate::policy::Format;
 use crate::provider::stream::{Meaning, StreamState};
 use crate::provider::{Answer, inspect_answer};
@@ -61,6 +62,7 @@ pub(super) enum Decisive {
 /// An error that an upstream tells of in its stream.
 pub(super) struct ErrorEvent {
     pub(super) data: Box<[u8]>,
+    /// The event, and what was read behind it.
     bytes: Bytes,
 }
 
@@ -71,6 +73,11 @@ pub(super) struct HeldStream {
     pub(super) state: StreamState,
     /// In order; nearly always one piece, a slice of what was read.
     pub(super) ready: Vec<Bytes>,
+    /// When its first content was read.
+    pub(super) first_content: Option<Instant>,
+    /// It refuses the request, which is the client's fault: it passes as it is, and nobody else is
+    /// asked.
+    pub(super) refuses: bool,
     /// The upstream has nothing more to say.
     pub(super) ended: bool,
 }
@@ -168,7 +175,7 @@ async fn hold_whole(
             Inspected::Fine => {}
             Inspected::Malformed => return Err(ExchangeFault::Malformed.into()),
             Inspected::Error => {
-                let verdict = judge_error_event(&plan.policy.failover_on, whole.text());
+                let verdict = judge_error_event(&plan.policy.failover_on, &whole.text());
                 if verdict.outcome != Outcome::ClientFault {
                     return Err(Judged::Verdict(verdict));
                 }
@@ -186,9 +193,9 @@ enum Inspected {
 }
 
 impl Whole {
-    /// The body without its content-encoding.
-    fn text(&self) -> &[u8] {
-        self.decoded.as_ref().unwrap_or(&self.body)
+    /// The body without its content-encoding, where that can be read.
+    pub(super) fn text(&self) -> Bytes {
+        self.decoded.as_ref().unwrap_or(&self.body).clone()
     }
 
     /// Whether an answer that says it is JSON is, and is no error in disguise. What says nothing of
@@ -202,7 +209,7 @@ impl Whole {
         if !says_json || unreadable || self.head.status == StatusCode::NO_CONTENT {
             return Inspected::Fine;
         }
-        match inspect_answer(self.text()) {
+        match inspect_answer(&self.text()) {
             Answer::Complete => Inspected::Fine,
             Answer::Error => Inspected::Error,
             Answer::Malformed => Inspected::Malformed,
@@ -228,19 +235,7 @@ async fn hold_stream(
     plan: &Plan<'_>,
     deadlines: &Deadlines,
 ) -> Result<Held, Judged> {
-    let format = if coding::is_coded(&exchange.head.headers) {
-        // Asked for uncompressed, sent compressed: nothing is known of its events.
-        Format::Other
-    } else {
-        plan.format
-    };
-    let mut stream = Box::new(HeldStream {
-        exchange,
-        splitter: Splitter::new(),
-        state: StreamState::new(format),
-        ready: Vec::new(),
-        ended: false,
-    });
+    let mut stream = Box::new(HeldStream::new(exchange, plan.format));
     let deadline = Some(deadlines.first_content());
     loop {
         let read = match client.wait(deadline, stream.exchange.read()).await {
@@ -257,11 +252,13 @@ async fn hold_stream(
                 if verdict.outcome != Outcome::ClientFault {
                     return Err(Judged::Verdict(verdict));
                 }
-                stream.make_ready(event.bytes);
+                stream.refuse(event);
                 return Ok(Held::Stream(stream));
             }
             Some(Decisive::Content) => return Ok(Held::Stream(stream)),
-            None if stream.ended => return Err(ExchangeFault::EmptyStream.into()),
+            None if stream.ended || stream.state.has_ended() => {
+                return Err(ExchangeFault::EmptyStream.into());
+            }
             None if stream.ready.iter().map(Bytes::len).sum::<usize>() > HELD_AT_MOST => {
                 return Ok(Held::Stream(stream));
             }
@@ -271,6 +268,23 @@ async fn hold_stream(
 }
 
 impl HeldStream {
+    fn new(exchange: Exchange, format: Format) -> Self {
+        let mut splitter = Splitter::new();
+        if coding::is_coded(&exchange.head.headers) {
+            // Asked for uncompressed, sent compressed: its events can't be told.
+            splitter.stop();
+        }
+        Self {
+            exchange,
+            splitter,
+            state: StreamState::new(format),
+            ready: Vec::new(),
+            first_content: None,
+            refuses: false,
+            ended: false,
+        }
+    }
+
     /// Takes one read (`None`: the end), and makes of it what is `ready` to be sent. Tells the first
     /// event in it that decides something; an error ends the stream.
     pub(super) fn take(&mut self, read: Option<Bytes>) -> Option<Decisive> {
@@ -281,21 +295,34 @@ impl HeldStream {
                 self.splitter.finish()
             }
         };
-        if self.splitter.is_opaque() {
+        let decisive = if self.splitter.is_opaque() {
             self.state.lose_track();
+            let read_any = !batch.bytes.is_empty();
             self.make_ready(batch.bytes);
-            return Some(Decisive::Content);
+            read_any.then_some(Decisive::Content)
+        } else {
+            self.read_events(&batch)
+        };
+        if matches!(decisive, Some(Decisive::Content)) {
+            self.first_content.get_or_insert_with(Instant::now);
         }
+        decisive
+    }
+
+    fn read_events(&mut self, batch: &Batch) -> Option<Decisive> {
         let mut decisive = None;
         // Up to here the batch's bytes are accounted for.
         let mut taken = 0;
         for event in batch.events() {
-            match self.state.observe(event.name, &event.data) {
+            let meaning = self.state.observe(event.name, &event.data);
+            // Behind the last whole event: what is left of one that was cut.
+            let rest = self.ended && event.data.is_empty();
+            match meaning {
                 Meaning::Error => {
                     self.make_ready(batch.bytes.slice(taken..event.range.start));
                     return Some(Decisive::Error(ErrorEvent {
                         data: event.data.into(),
-                        bytes: batch.bytes.slice(event.range),
+                        bytes: batch.bytes.slice(event.range.start..),
                     }));
                 }
                 Meaning::Malformed => {
@@ -303,12 +330,22 @@ impl HeldStream {
                     self.make_ready(batch.bytes.slice(taken..event.range.start));
                     taken = event.range.end;
                 }
+                _ if rest => taken = event.range.end,
                 meaning if meaning.commits() => decisive = Some(Decisive::Content),
                 _ => {}
             }
         }
         self.make_ready(batch.bytes.slice(taken..));
         decisive
+    }
+
+    /// The stream is a refusal: from this event on it goes to the client as it is.
+    fn refuse(&mut self, event: ErrorEvent) {
+        self.refuses = true;
+        self.make_ready(event.bytes);
+        let unfinished = self.splitter.stop();
+        self.make_ready(unfinished);
+        self.state.lose_track();
     }
 
     fn make_ready(&mut self, bytes: Bytes) {

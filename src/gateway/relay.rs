@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::client::{Client, Interrupted};
 use super::deadlines::Deadlines;
@@ -21,7 +22,7 @@ use crate::policy::{FailoverOn, Target};
 use crate::provider::stream::{Ending, StreamState};
 
 /// How long an upstream may take to end its answer after its last event.
-const DRAIN: Duration = Duration::from_secs(1);
+const TO_END: Duration = Duration::from_millis(250);
 
 /// Where a stream comes from.
 pub(super) struct Source<'a> {
@@ -40,6 +41,13 @@ impl Source<'_> {
             .map_or(&self.stream.state, Splicer::client)
     }
 
+    /// The same, and the exchange, which is cancelled when it is dropped before its end.
+    pub(super) fn into_told(self) -> (StreamState, Exchange) {
+        let stream = self.stream;
+        let told = self.splicer.map_or(stream.state, Splicer::into_client);
+        (told, stream.exchange)
+    }
+
     /// What is ready for the client.
     fn take_ready(&mut self) -> Result<Bytes, Different> {
         let ready = joined(std::mem::take(&mut self.stream.ready));
@@ -56,17 +64,16 @@ impl Source<'_> {
 
 /// How a stream's relay ended.
 pub(super) enum Relayed {
-    /// The stream is complete; the client still waits for the end of the body.
-    Complete,
-    /// It is, since its end mark was added.
-    Repaired,
+    /// The stream is complete, perhaps since its end mark was added; the client still waits for the
+    /// end of the body.
+    Complete { repaired: bool },
     /// It can't go on: the client has whole events, and no end.
     Broken(Verdict),
     /// It went on as another answer, and can't be continued by anybody.
     Different,
 }
 
-/// Passes a stream on, from what is held of it to its end.
+/// Passes a stream on, from what is held of it to its last event.
 ///
 /// # Errors
 /// `ClientGone` where nobody takes it.
@@ -80,12 +87,9 @@ pub(super) async fn stream(
             return Ok(Relayed::Different);
         }
         let state = &source.stream.state;
-        if state.has_ended() && state.at_end() == Ending::Whole {
-            return ending(client, source, None).await;
-        }
-        if source.stream.ended {
+        if source.stream.ended || state.has_ended() && state.at_break() == Ending::Whole {
             let verdict = judge_fault(ExchangeFault::Truncated);
-            return ending(client, source, Some(verdict)).await;
+            return ending(client, source.told().at_end(), verdict).await;
         }
         let next = Some(source.deadlines.next_read());
         let verdict = match client.wait(next, source.stream.exchange.read()).await {
@@ -101,7 +105,7 @@ pub(super) async fn stream(
         if pass_on(client, source).await? {
             return Ok(Relayed::Different);
         }
-        return ending(client, source, Some(verdict)).await;
+        return ending(client, source.told().at_break(), verdict).await;
     }
 }
 
@@ -109,44 +113,53 @@ pub(super) async fn stream(
 async fn pass_on(client: &mut Client<'_>, source: &mut Source<'_>) -> Result<bool, Failure> {
     match source.take_ready() {
         Ok(ready) if ready.is_empty() => Ok(false),
-        Ok(ready) => respond::write(client.session(), ready, false).await.map(|()| false),
+        Ok(ready) => respond::write(client.session(), ready, false)
+            .await
+            .map(|()| false),
         Err(Different) => Ok(true),
     }
 }
 
 /// The end of a stream that says no more: whatever has happened, if the answer was whole nothing is
-/// missing but the end mark, and the client gets it.
+/// missing but the end mark, and the client gets it. If it was not, `verdict` is on its target.
 async fn ending(
     client: &mut Client<'_>,
-    source: &Source<'_>,
-    broken: Option<Verdict>,
+    told: Ending,
+    verdict: Verdict,
 ) -> Result<Relayed, Failure> {
-    match source.told().at_end() {
-        Ending::Whole => Ok(Relayed::Complete),
+    match told {
+        Ending::Whole => Ok(Relayed::Complete { repaired: false }),
         Ending::Lacks(mark) => {
             let mark = Bytes::from_static(mark.as_bytes());
             respond::write(client.session(), mark, false).await?;
-            Ok(Relayed::Repaired)
+            Ok(Relayed::Complete { repaired: true })
         }
-        Ending::Cut => {
-            let verdict = broken.unwrap_or_else(|| judge_fault(ExchangeFault::Truncated));
-            Ok(Relayed::Broken(verdict))
-        }
+        Ending::Cut => Ok(Relayed::Broken(verdict)),
     }
 }
 
-/// Reads what little follows a stream's last event, so that its connection can be used again;
-/// beside the client's next request, which needn't wait for it.
-pub(super) fn drain(exchange: Exchange) {
-    tokio::spawn(async move {
-        let mut exchange = exchange;
-        let rest = async {
-            while let Ok(Some(_)) = exchange.read().await {}
-        };
-        if tokio::time::timeout(DRAIN, rest).await.is_ok() {
+/// Ends the body of a stream that is complete: with the upstream's trailers if it ends its own
+/// within a moment, and then its connection can be used again; else without.
+///
+/// # Errors
+/// `ClientGone` where nobody takes it.
+pub(super) async fn end(client: &mut Client<'_>, mut exchange: Exchange) -> Result<(), Failure> {
+    let rest = async {
+        while let Some(_nothing_of_the_stream) = exchange.read().await? {}
+        Ok::<_, ExchangeFault>(exchange.trailers().await)
+    };
+    let trailers = match client.wait(Some(Instant::now() + TO_END), rest).await {
+        Ok(Ok(trailers)) => {
             exchange.finish();
+            trailers
         }
-    });
+        Ok(Err(_)) | Err(Interrupted::Deadline) => None,
+        Err(Interrupted::ClientGone) => return Err(Failure::ClientGone),
+    };
+    match trailers {
+        Some(trailers) => respond::end_with_trailers(client.session(), trailers).await,
+        None => respond::write(client.session(), Bytes::new(), true).await,
+    }
 }
 
 /// Passes on an answer that is too large to be held. It has begun, so nothing can save it any
@@ -157,7 +170,7 @@ pub(super) fn drain(exchange: Exchange) {
 pub(super) async fn large(
     client: &mut Client<'_>,
     large: Large,
-    deadline: impl Fn() -> Option<tokio::time::Instant>,
+    deadline: impl Fn() -> Option<Instant>,
 ) -> Result<(), Failure> {
     let Large {
         mut exchange,

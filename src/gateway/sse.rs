@@ -18,7 +18,8 @@
 //!   an event with the blank line added. Whether it was whole is for its reader to say: half an
 //!   event is no valid JSON.
 //! - **An event larger than [`MAX_EVENT`]** is none that we know how to read: from there on the
-//!   stream is *opaque* and its bytes pass as they come, without events.
+//!   stream is *opaque* and its bytes pass as they come, without events. So they do where its reader
+//!   says that it wants no more of it.
 //!
 //! The format: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 
@@ -81,7 +82,13 @@ impl Splitter {
         self.batch(rest.freeze())
     }
 
-    /// Whether an event was too large: nothing is known of what passes.
+    /// From here on the bytes pass as they come; those of an event that is not whole are given out.
+    pub fn stop(&mut self) -> Bytes {
+        self.opaque = true;
+        self.carry.split().freeze()
+    }
+
+    /// Whether nothing is known of what passes: an event was too large, or it was stopped.
     pub fn is_opaque(&self) -> bool {
         self.opaque
     }

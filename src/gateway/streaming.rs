@@ -8,16 +8,23 @@
 //! ```
 
 use bytes::Bytes;
+use http::header;
+use tokio::time::Instant;
 
 use super::attempt::{Trip, suspend};
 use super::client::Client;
 use super::error::Failure;
+use super::judge::Outcome;
 use super::outgoing::Outgoing;
 use super::proxy::RequestContext;
 use super::relay::{self, Relayed, Source};
 use super::rescue::rescue;
 use super::respond;
+use crate::provider::stream::StreamState;
 use crate::telemetry::{StreamEnd, StreamRecord};
+
+/// What the client of a stream is told that can't go on.
+const BROKEN: &str = "The stream broke off and could not be completed.";
 
 /// Passes a stream on to its end.
 ///
@@ -27,74 +34,103 @@ use crate::telemetry::{StreamEnd, StreamRecord};
 pub(super) async fn run<'a>(
     client: &mut Client<'_>,
     trip: &mut Trip<'a>,
-    mut source: Source<'a>,
+    source: Source<'a>,
     outgoing: &Outgoing,
     ctx: &mut RequestContext,
 ) -> Result<(), Failure> {
     let mut record = StreamRecord {
-        ttft: Some(ctx.started.elapsed()),
+        ttft: None,
         events: 0,
         events_dropped: 0,
         rescued_at: Vec::new(),
         end: StreamEnd::ClientGone,
     };
-    let ended = to_end(client, trip, &mut source, outgoing, ctx, &mut record).await;
+    let (told, ended) = to_end(client, trip, source, outgoing, ctx, &mut record).await;
     ctx.ledger.finish();
-    let told = source.told();
     record.events = told.events();
-    record.events_dropped += source.stream.state.dropped();
     let usage = told.usage();
     ctx.record.tokens_in = usage.input_tokens;
     ctx.record.tokens_out = usage.output_tokens;
     ctx.record.stream = Some(record);
-    if ended.is_ok() {
-        relay::drain(source.stream.exchange);
-    }
     ended
 }
 
+/// Passes a stream on, by as many targets as it takes: what the client was told, and how it ended.
 async fn to_end<'a>(
     client: &mut Client<'_>,
     trip: &mut Trip<'a>,
-    source: &mut Source<'a>,
+    mut source: Source<'a>,
     outgoing: &Outgoing,
     ctx: &mut RequestContext,
     record: &mut StreamRecord,
-) -> Result<(), Failure> {
-    let head = source.stream.exchange.head.clone();
-    let id = ctx.record.request_id.clone();
-    respond::begin(client, head, &id, &ctx.ledger).await?;
-    loop {
-        let failover_on = &trip.plan.policy.failover_on;
-        let relayed = relay::stream(client, source, failover_on).await?;
-        record.end = match relayed {
-            Relayed::Complete | Relayed::Repaired if !record.rescued_at.is_empty() => {
-                StreamEnd::Rescued
-            }
-            Relayed::Complete => StreamEnd::Complete,
-            Relayed::Repaired => StreamEnd::Repaired,
-            Relayed::Broken(_) | Relayed::Different => StreamEnd::Broken,
-        };
-        let rescuer = match relayed {
-            Relayed::Complete | Relayed::Repaired => {
-                return respond::write(client.session(), Bytes::new(), true).await;
-            }
-            Relayed::Broken(verdict) => {
-                ctx.ledger.fail(&verdict);
-                suspend(&trip.plan, source.target, &verdict);
-                let told = source.told();
-                Box::pin(rescue(client, trip, outgoing, told, &mut ctx.ledger)).await?
-            }
-            Relayed::Different => None,
-        };
-        let Some(rescuer) = rescuer else {
-            let message = "The stream broke off and could not be completed.";
-            let event = Bytes::from(source.told().error_event(message));
-            respond::write(client.session(), event, false).await?;
-            return Err(Failure::Broken);
-        };
-        record.rescued_at.push(source.told().text_bytes());
-        record.events_dropped += source.stream.state.dropped();
-        *source = rescuer;
+) -> (StreamState, Result<(), Failure>) {
+    if let Err(failure) = begin(client, &source, ctx).await {
+        let (told, _) = source.into_told();
+        return (told, Err(failure));
     }
+    loop {
+        let relayed = relay::stream(client, &mut source, &trip.plan.policy.failover_on).await;
+        note(record, &source, ctx.started);
+        let target = source.target;
+        let (told, exchange) = source.into_told();
+        let verdict = match relayed {
+            Ok(Relayed::Broken(verdict)) => verdict,
+            Ok(Relayed::Different) => return break_off(client, told, record).await,
+            Ok(Relayed::Complete { repaired }) => {
+                record.end = match (record.rescued_at.is_empty(), repaired) {
+                    (false, _) => StreamEnd::Rescued,
+                    (true, true) => StreamEnd::Repaired,
+                    (true, false) => StreamEnd::Complete,
+                };
+                return (told, relay::end(client, exchange).await);
+            }
+            Err(failure) => return (told, Err(failure)),
+        };
+        // Cancelled, where it has only stalled: nobody waits for it any more.
+        drop(exchange);
+        ctx.ledger.fail(&verdict);
+        suspend(&trip.plan, target, &verdict);
+        if verdict.outcome == Outcome::ClientFault {
+            return break_off(client, told, record).await;
+        }
+        let rescued = Box::pin(rescue(client, trip, outgoing, &told, &mut ctx.ledger)).await;
+        source = match rescued {
+            Ok(Some(rescuer)) => rescuer,
+            Ok(None) => return break_off(client, told, record).await,
+            Err(failure) => return (told, Err(failure)),
+        };
+        record.rescued_at.push(told.text_bytes());
+    }
+}
+
+/// Sends the head of the first target's answer. What it says of the body's length is about its own
+/// stream: the client's may have more events, or fewer.
+async fn begin(
+    client: &mut Client<'_>,
+    source: &Source<'_>,
+    ctx: &RequestContext,
+) -> Result<(), Failure> {
+    let mut head = source.stream.exchange.head.clone();
+    head.remove_header(&header::CONTENT_LENGTH);
+    respond::begin(client, head, &ctx.record.request_id, &ctx.ledger).await
+}
+
+/// Takes account of a stream that says no more.
+fn note(record: &mut StreamRecord, source: &Source<'_>, started: Instant) {
+    let stream = &source.stream;
+    record.events_dropped += stream.state.dropped();
+    let first_content = stream.first_content.map(|at| at - started);
+    record.ttft = record.ttft.or(first_content);
+}
+
+/// Ends a stream that nobody can complete: with an error event, after which it is cut.
+async fn break_off(
+    client: &mut Client<'_>,
+    told: StreamState,
+    record: &mut StreamRecord,
+) -> (StreamState, Result<(), Failure>) {
+    record.end = StreamEnd::Broken;
+    let event = Bytes::from(told.error_event(BROKEN));
+    let written = respond::write(client.session(), event, false).await;
+    (told, written.and(Err(Failure::Broken)))
 }

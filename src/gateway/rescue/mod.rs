@@ -18,6 +18,7 @@
 //!   too much text, ...).
 //! - A 4xx to a prefill may be about the prefill: the same target is asked with a continue turn. A
 //!   second one is about this request, so it suspends nobody.
+//! - A rescuer whose stream begins with a safety decision is the last one asked.
 
 mod json;
 pub mod overlap;
@@ -68,7 +69,12 @@ pub(super) async fn rescue<'a>(
                 permit.success();
                 return Ok(Some(source));
             }
-            Err(verdict) => fail(&trip.plan, permit, &verdict),
+            Err(verdict) => {
+                fail(&trip.plan, permit, &verdict);
+                if verdict.outcome == Outcome::ClientFault {
+                    return Ok(None);
+                }
+            }
         }
     }
     Ok(None)
@@ -98,6 +104,11 @@ async fn by_target<'a>(
         } = won;
         let status = held.head().status;
         if let Held::Stream(stream) = held {
+            if stream.refuses {
+                let verdict = refused();
+                ledger.fail(&verdict);
+                return Ok(Err(verdict));
+            }
             let splicer = Splicer::new(told.clone(), trimmed, endpoint.name(), &target.model);
             return Ok(Ok(Source {
                 target,
@@ -122,6 +133,15 @@ fn request_for(outgoing: &Outgoing, told: &StreamState, ask: Ask) -> Option<(Out
     let span = find_model(&continued.body).ok()?.span;
     let request = outgoing.with_body(continued.body.into(), Some(span));
     Some((request, continued.trimmed))
+}
+
+/// The verdict on a stream that is a refusal: nobody else is asked to do what it refuses.
+const fn refused() -> Verdict {
+    Verdict {
+        outcome: Outcome::ClientFault,
+        reason: Reason::Fault(ExchangeFault::ErrorEvent),
+        message: None,
+    }
 }
 
 /// The verdict on an answer that is none to go on with: a client's fault, or no stream at all.

@@ -34,7 +34,7 @@ pub struct StreamState {
     dropped: u64,
 }
 
-/// What the end of the connection means for a stream.
+/// What the end of the body means for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The stream was whole.
@@ -155,9 +155,19 @@ impl StreamState {
         self.obstacle.map_or(Ok(&self.text), Err)
     }
 
-    /// What it means when the connection ends here, properly or not.
+    /// What it means when the body ends here, as HTTP has it properly. A stream of which nothing is
+    /// known is whole then.
     pub fn at_end(&self) -> Ending {
-        if self.ended && (self.content || self.finished != 0) || self.alien && self.content {
+        if self.alien && self.content {
+            Ending::Whole
+        } else {
+            self.at_break()
+        }
+    }
+
+    /// What it means when the body breaks off here.
+    pub fn at_break(&self) -> Ending {
+        if self.ended && (self.content || self.finished != 0) {
             Ending::Whole
         } else if self.is_finished() {
             end_marker(self.format).map_or(Ending::Whole, Ending::Lacks)
