@@ -11,8 +11,12 @@ use tokio::time::Instant;
 use super::error::{Exhausted, FailedAttempt};
 use super::judge::{Outcome, Verdict, final_status};
 use super::table::Table;
+use crate::policy::{Backend, Secret};
 use crate::provider::redact;
 use crate::telemetry::AttemptRecord;
+
+/// Of an exchange that was given up before its verdict: nobody waited for it any more.
+const UNDECIDED: Cow<'static, str> = Cow::Borrowed("client_gone");
 
 /// Every exchange that was begun for one request, in order.
 #[derive(Debug, Default)]
@@ -30,7 +34,7 @@ impl Ledger {
             endpoint: endpoint.clone(),
             model: model.cloned(),
             backend: None,
-            outcome: Cow::Borrowed("client_gone"),
+            outcome: UNDECIDED,
             status: None,
             duration: Duration::ZERO,
         });
@@ -58,7 +62,7 @@ impl Ledger {
 
     /// The client has left.
     pub(super) fn client_gone(&mut self) {
-        self.conclude(Cow::Borrowed("client_gone"));
+        self.conclude(UNDECIDED);
     }
 
     /// The exchange is over now: an answer's last byte has come.
@@ -86,11 +90,11 @@ impl Ledger {
     }
 
     /// `openai/gpt-4o=429, mistral/mistral-large-latest=timeout`: why it isn't the first target's
-    /// answer. `None` where it is.
+    /// answer. `None` where it is, or where nobody has failed.
     pub(super) fn failover(&self) -> Option<String> {
         let mut text = String::new();
         for attempt in &self.attempts {
-            if attempt.outcome == AttemptRecord::SUCCESS {
+            if attempt.outcome == AttemptRecord::SUCCESS || attempt.outcome == UNDECIDED {
                 continue;
             }
             if !text.is_empty() {
@@ -161,7 +165,7 @@ impl Ledger {
         }
         if let Some(words) = &last.message {
             message.push_str(": ");
-            message.push_str(&redact(words, table.secrets()));
+            message.push_str(&discreet(words, table));
         }
         message
     }
@@ -177,6 +181,25 @@ impl Ledger {
             })
             .collect()
     }
+}
+
+/// A target's words without what is nobody's business outside: keys, and where endpoints are.
+fn discreet(words: &str, table: &Table) -> String {
+    let backends = table
+        .snapshot
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.backends);
+    let mut places = Vec::new();
+    for Backend { host, port, .. } in backends {
+        // A name without a dot may be any word.
+        if host.contains(['.', ':']) {
+            places.push(host.clone());
+        }
+        places.push(format!("{host}:{port}"));
+    }
+    let keys = table.secrets().iter().map(Secret::expose);
+    redact(words, keys.chain(places.iter().map(String::as_str)))
 }
 
 /// How long a client that was turned away for too many requests is asked to wait.

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use super::connect::connect_fault;
 use super::error::{Failure, Rejection};
-use super::judge::judge_fault;
+use super::judge::{ExchangeFault, judge_fault};
 use super::ledger::Ledger;
 use super::outgoing::{is_forwarded, split_query, write_path};
 use super::single::{PATIENCE, is_about_own_key, refused_key};
@@ -138,9 +138,18 @@ impl Native {
 
     /// Takes note of an error on the way. Whether another backend is left to be tried.
     pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger) -> bool {
-        ledger.fail(&judge_fault(connect_fault(error)));
+        ledger.fail(&judge_fault(fault(error)));
         self.turn += 1;
         self.turn < self.backends.len()
+    }
+}
+
+/// What an error says has happened, to the connection that was opened or the one that was not.
+fn fault(error: &Error) -> ExchangeFault {
+    match error.etype() {
+        ErrorType::ReadError | ErrorType::WriteError => ExchangeFault::Reset,
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error => ExchangeFault::Malformed,
+        _ => connect_fault(error),
     }
 }
 
