@@ -1,8 +1,7 @@
 //! What is wrong with a configuration: all of it together, each with its place and the remedy.
 
+use std::cell::RefCell;
 use std::fmt;
-
-use super::place::Place;
 
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,35 +44,38 @@ const REMEDIES: usize = 100;
 /// Among more names than this none is looked for that may have been meant.
 const CANDIDATES: usize = 1_000;
 
-/// What has been found so far.
+/// What has been found so far. Everybody who reads has it at hand, through a
+/// [`Place`](super::place::Place).
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    errors: Vec<ConfigError>,
-    warnings: Vec<ConfigError>,
+    errors: RefCell<Vec<ConfigError>>,
+    warnings: RefCell<Vec<ConfigError>>,
 }
 
 impl Report {
     /// Notes a mistake. Nothing is configured while there is one.
-    pub(super) fn error(&mut self, place: Place<'_>, line: usize, message: impl Into<String>) {
-        self.errors.push(ConfigError {
-            path: place.to_string(),
+    pub(super) fn error(&self, path: String, line: usize, message: String) {
+        let error = ConfigError {
+            path,
             line,
-            message: message.into(),
-        });
+            message,
+        };
+        self.errors.borrow_mut().push(error);
     }
 
     /// Notes what is allowed and probably not meant.
-    pub(super) fn warning(&mut self, place: Place<'_>, line: usize, message: impl Into<String>) {
-        self.warnings.push(ConfigError {
-            path: place.to_string(),
+    pub(super) fn warning(&self, path: String, line: usize, message: String) {
+        let warning = ConfigError {
+            path,
             line,
-            message: message.into(),
-        });
+            message,
+        };
+        self.warnings.borrow_mut().push(warning);
     }
 
     /// What may have been meant by `word`, as the end of a message.
     pub(super) fn remedy(&self, word: &str, plural: &str, names: &[&str]) -> String {
-        let meant = (self.errors.len() < REMEDIES)
+        let meant = (self.errors.borrow().len() < REMEDIES)
             .then(|| closest(word, names))
             .flatten();
         match meant {
@@ -83,21 +85,23 @@ impl Report {
     }
 
     /// The errors in the order of the file.
-    pub(super) fn into_errors(mut self) -> ConfigErrors {
-        self.errors.sort_by_key(|error| error.line);
-        ConfigErrors(self.errors)
+    pub(super) fn into_errors(self) -> ConfigErrors {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|error| error.line);
+        ConfigErrors(errors)
     }
 
     /// The warnings in the order of the file.
     ///
     /// # Errors
     /// If there is an error.
-    pub(super) fn finish(mut self) -> Result<Vec<String>, ConfigErrors> {
-        if !self.errors.is_empty() {
+    pub(super) fn finish(self) -> Result<Vec<String>, ConfigErrors> {
+        if !self.errors.borrow().is_empty() {
             return Err(self.into_errors());
         }
-        self.warnings.sort_by_key(|warning| warning.line);
-        Ok(self.warnings.iter().map(ToString::to_string).collect())
+        let mut warnings = self.warnings.into_inner();
+        warnings.sort_by_key(|warning| warning.line);
+        Ok(warnings.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::error::Report;
 use super::place::Place;
 use super::read::{Field, List, Named, NotYet, Read, Size, field, fields, known, shape};
 use super::secret::SecretSource;
@@ -181,11 +180,11 @@ pub(super) enum TargetSet<'n> {
 }
 
 impl<'n> Read<'n> for TargetSet<'n> {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         if matches!(node.value, Value::List(_)) {
-            List::read(node, place, report).map(Self::Weighted)
+            List::read(node, place).map(Self::Weighted)
         } else {
-            Target::read(node, place, report).map(|target| Self::One(Box::new(target)))
+            Target::read(node, place).map(|target| Self::One(Box::new(target)))
         }
     }
 

@@ -132,13 +132,19 @@ fn parse_in(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Configuration, ConfigErrors> {
     let tree = yaml::parse(text)?;
-    let mut report = Report::default();
-    let Some(file) = File::read(&tree, Place::ROOT, &mut report) else {
-        return Err(report.into_errors());
-    };
     let sources = Sources {
         environment,
         folder,
     };
-    resolve::resolve(&file, &sources, report)
+    let report = Report::default();
+    let root = Place::root(&report);
+    let found =
+        File::read(&tree, root).and_then(|file| resolve::configuration(&file, &sources, root));
+    match found {
+        Some(configuration) => Ok(Configuration {
+            warnings: report.finish()?,
+            ..configuration
+        }),
+        None => Err(report.into_errors()),
+    }
 }

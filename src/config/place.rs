@@ -1,15 +1,19 @@
-//! Where in the configuration something stands: `policies.chat.production.fallbacks[1].endpoint`.
+//! Where in the configuration something stands: `policies.chat.production.fallbacks[1].endpoint`,
+//! and so the one to tell what is wrong there.
 
 use std::fmt;
 
+use super::error::Report;
+
 /// A path, kept as the steps of those who are reading: it costs nothing until it is shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Place<'p> {
+    report: &'p Report,
     parent: Option<&'p Place<'p>>,
     step: Step<'p>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Step<'p> {
     Root,
     Field(&'p str),
@@ -17,14 +21,19 @@ enum Step<'p> {
 }
 
 impl<'p> Place<'p> {
-    pub(super) const ROOT: Place<'static> = Place {
-        parent: None,
-        step: Step::Root,
-    };
+    /// The whole file; what is wrong anywhere in it goes to `report`.
+    pub(super) const fn root(report: &'p Report) -> Self {
+        Self {
+            report,
+            parent: None,
+            step: Step::Root,
+        }
+    }
 
     /// A field of what stands here.
     pub(super) const fn field(&'p self, name: &'p str) -> Self {
         Self {
+            report: self.report,
             parent: Some(self),
             step: Step::Field(name),
         }
@@ -33,9 +42,25 @@ impl<'p> Place<'p> {
     /// An item of the list that stands here, counted from 0.
     pub(super) const fn item(&'p self, index: usize) -> Self {
         Self {
+            report: self.report,
             parent: Some(self),
             step: Step::Item(index),
         }
+    }
+
+    /// Notes a mistake. Nothing is configured while there is one.
+    pub(super) fn error(&self, line: usize, message: impl Into<String>) {
+        self.report.error(self.to_string(), line, message.into());
+    }
+
+    /// Notes what is allowed and probably not meant.
+    pub(super) fn warning(&self, line: usize, message: impl Into<String>) {
+        self.report.warning(self.to_string(), line, message.into());
+    }
+
+    /// What may have been meant by `word`, as the end of a message.
+    pub(super) fn remedy(&self, word: &str, plural: &str, names: &[&str]) -> String {
+        self.report.remedy(word, plural, names)
     }
 }
 
@@ -71,7 +96,8 @@ mod tests {
 
     #[test]
     fn steps_read_as_a_path() {
-        let root = Place::ROOT;
+        let report = Report::default();
+        let root = Place::root(&report);
         let policies = root.field("policies");
         let chat = policies.field("gpt-4.1");
         let fallbacks = chat.field("fallbacks");

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::error::Report;
 use super::place::Place;
 use super::units::{parse_duration, parse_size, show_size};
 use super::yaml::{Key, Node, Value};
@@ -16,7 +15,7 @@ use super::yaml::{Key, Node, Value};
 /// Something that can stand in a configuration file.
 pub(super) trait Read<'n>: Sized {
     /// Reads it; what is wrong with it goes to the report.
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self>;
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self>;
 
     /// Collects the path of every field below `path`, to hold the documentation to it.
     #[cfg(test)]
@@ -113,12 +112,12 @@ macro_rules! shape {
         }
 
         impl<'n> Read<'n> for $shape$(<$n>)? {
-            fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+            fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
                 const NAMES: &[&str] = &[$(shape!(@name $field $($name)?)),*];
-                let fields = fields(node, place, report)?;
-                known(fields, NAMES, place, report);
+                let fields = fields(node, place)?;
+                known(fields, NAMES, place);
                 Some(Self {
-                    $($field: field(fields, shape!(@name $field $($name)?), place, report),)*
+                    $($field: field(fields, shape!(@name $field $($name)?), place),)*
                 })
             }
 
@@ -140,57 +139,48 @@ pub(super) use shape;
 type Fields<'n> = &'n [(Key<'n>, Node<'n>)];
 
 /// What stands in a map; nothing at all is a map without fields.
-pub(super) fn fields<'n>(
-    node: &'n Node<'n>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<Fields<'n>> {
+pub(super) fn fields<'n>(node: &'n Node<'n>, place: Place<'_>) -> Option<Fields<'n>> {
     match &node.value {
         Value::Map(fields) => Some(fields),
         Value::Null => Some(&[]),
         other => {
             let message = format!("must be fields (`name: value`), not {}", other.kind());
-            report.error(place, node.line, message);
+            place.error(node.line, message);
             None
         }
     }
 }
 
 /// Reports the fields that nobody knows, and those that are written twice.
-pub(super) fn known(fields: Fields<'_>, names: &[&str], place: Place<'_>, report: &mut Report) {
+pub(super) fn known(fields: Fields<'_>, names: &[&str], place: Place<'_>) {
     for (index, (key, _)) in fields.iter().enumerate() {
         let earlier = fields[..index]
             .iter()
             .find(|(other, _)| other.name == key.name);
         if let Some((first, _)) = earlier {
-            written_twice(first.line, key, place, report);
+            written_twice(first.line, key, place);
         } else if !names.contains(&&*key.name) {
-            let remedy = report.remedy(&key.name, "the fields here", names);
+            let remedy = place.remedy(&key.name, "the fields here", names);
             let message = format!("there is no such field; {remedy}");
-            report.error(place.field(&key.name), key.line, message);
+            place.field(&key.name).error(key.line, message);
         }
     }
 }
 
-fn written_twice(first: usize, key: &Key<'_>, place: Place<'_>, report: &mut Report) {
+fn written_twice(first: usize, key: &Key<'_>, place: Place<'_>) {
     let message = format!("is written twice, first on line {first}; keep one of them");
-    report.error(place.field(&key.name), key.line, message);
+    place.field(&key.name).error(key.line, message);
 }
 
 /// The field of a name.
-pub(super) fn field<'n, T: Read<'n>>(
-    fields: Fields<'n>,
-    name: &str,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Field<T> {
+pub(super) fn field<'n, T: Read<'n>>(fields: Fields<'n>, name: &str, place: Place<'_>) -> Field<T> {
     let Some((key, node)) = fields.iter().find(|(key, _)| key.name == name) else {
         return Field::Absent;
     };
     if matches!(node.value, Value::Null) {
         return Field::Absent;
     }
-    match T::read(node, place.field(name), report) {
+    match T::read(node, place.field(name)) {
         Some(value) => Field::Given(Written {
             line: key.line,
             value,
@@ -200,14 +190,14 @@ pub(super) fn field<'n, T: Read<'n>>(
 }
 
 impl<'n, T: Read<'n>> Read<'n> for List<T> {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
             let message = format!("must be a list, not {}", node.value.kind());
-            report.error(place, node.line, message);
+            place.error(node.line, message);
             return None;
         };
         let read = |(index, item): (usize, &'n Node<'n>)| {
-            let value = T::read(item, place.item(index), report)?;
+            let value = T::read(item, place.item(index))?;
             Some(Written {
                 line: item.line,
                 value,
@@ -223,16 +213,16 @@ impl<'n, T: Read<'n>> Read<'n> for List<T> {
 }
 
 impl<'n, T: Read<'n>> Read<'n> for Named<'n, T> {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let mut lines = HashMap::new();
         let mut entries = Vec::new();
-        for (key, node) in fields(node, place, report)? {
+        for (key, node) in fields(node, place)? {
             if let Some(first) = lines.insert(&*key.name, key.line) {
-                written_twice(first, key, place, report);
+                written_twice(first, key, place);
                 continue;
             }
             let line = key.line;
-            let value = T::read(node, place.field(&key.name), report);
+            let value = T::read(node, place.field(&key.name));
             let body = value.map(|value| Written { line, value });
             entries.push(Entry {
                 name: &key.name,
@@ -250,21 +240,17 @@ impl<'n, T: Read<'n>> Read<'n> for Named<'n, T> {
 }
 
 impl<'n> Read<'n> for &'n Node<'n> {
-    fn read(node: &'n Node<'n>, _: Place<'_>, _: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, _: Place<'_>) -> Option<Self> {
         Some(node)
     }
 }
 
 impl<'n> Read<'n> for &'n str {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         match &node.value {
             Value::Scalar { text, .. } => Some(text),
             other => {
-                report.error(
-                    place,
-                    node.line,
-                    format!("must be text, not {}", other.kind()),
-                );
+                place.error(node.line, format!("must be text, not {}", other.kind()));
                 None
             }
         }
@@ -272,37 +258,37 @@ impl<'n> Read<'n> for &'n str {
 }
 
 impl<'n> Read<'n> for bool {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let parse = |text: &str| text.parse().ok();
-        scalar(node, place, report, "true or false", parse)
+        scalar(node, place, "true or false", parse)
     }
 }
 
 impl<'n> Read<'n> for u64 {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let parse = |text: &str| text.parse().ok();
-        scalar(node, place, report, "a whole number", parse)
+        scalar(node, place, "a whole number", parse)
     }
 }
 
 impl<'n> Read<'n> for Duration {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let what = "a duration such as 30s, 250ms, 2m or 1h (a bare whole number means seconds)";
-        scalar(node, place, report, what, parse_duration)
+        scalar(node, place, what, parse_duration)
     }
 }
 
 impl<'n> Read<'n> for Size {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let what = "a size such as 64KiB, 32MiB or 1GiB (a bare whole number means bytes)";
-        scalar(node, place, report, what, |text| parse_size(text).map(Size))
+        scalar(node, place, what, |text| parse_size(text).map(Size))
     }
 }
 
 impl<'n> Read<'n> for NotYet {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let message = "is not supported yet by this version; leave it out";
-        report.error(place, node.line, message);
+        place.error(node.line, message);
         None
     }
 
@@ -313,7 +299,6 @@ impl<'n> Read<'n> for NotYet {
 fn scalar<T>(
     node: &Node<'_>,
     place: Place<'_>,
-    report: &mut Report,
     what: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Option<T> {
@@ -322,7 +307,7 @@ fn scalar<T>(
         other => (None, other.kind().to_owned()),
     };
     if value.is_none() {
-        report.error(place, node.line, format!("must be {what}, not {found}"));
+        place.error(node.line, format!("must be {what}, not {found}"));
     }
     value
 }

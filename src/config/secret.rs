@@ -5,7 +5,6 @@
 //! secret is expected, since it may be one: neither a value nor a field's name, and a variable's
 //! name only where it looks like one.
 
-use super::error::Report;
 use super::place::Place;
 use super::read::{Read, Written};
 use super::sources::Sources;
@@ -25,11 +24,11 @@ pub(super) enum SecretSource<'n> {
 }
 
 impl<'n> Read<'n> for SecretSource<'n> {
-    fn read(node: &'n Node<'n>, place: Place<'_>, report: &mut Report) -> Option<Self> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         match source(node) {
             Ok(source) => Some(source),
             Err(message) => {
-                report.error(place, node.line, format!("{message}; {REMEDY}"));
+                place.error(node.line, format!("{message}; {REMEDY}"));
                 None
             }
         }
@@ -70,7 +69,6 @@ pub(super) fn fetch(
     written: &Written<SecretSource<'_>>,
     place: Place<'_>,
     sources: &Sources<'_>,
-    report: &mut Report,
 ) -> Option<Secret> {
     let (found, origin) = match written.value {
         SecretSource::Env(name) => (
@@ -84,7 +82,7 @@ pub(super) fn fetch(
     match found.and_then(clean) {
         Ok(secret) => Some(secret),
         Err(reason) => {
-            report.error(place, written.line, format!("{origin} {reason}"));
+            place.error(written.line, format!("{origin} {reason}"));
             None
         }
     }

@@ -94,12 +94,18 @@ impl Routes {
 
     /// The policy for the model name that a caller sent.
     pub fn find(&self, model: &str) -> Option<PolicyId> {
-        self.exact.get(model).copied().or_else(|| {
-            self.patterns
-                .iter()
-                .find(|(pattern, _)| pattern.matches(model))
-                .map(|(_, policy)| *policy)
-        })
+        self.matching(model).map(|(policy, _)| policy)
+    }
+
+    /// The same, with the pattern that matched; `None` beside the policy: the name itself did.
+    pub fn matching(&self, model: &str) -> Option<(PolicyId, Option<&Pattern>)> {
+        if let Some(policy) = self.exact.get(model) {
+            return Some((*policy, None));
+        }
+        self.patterns
+            .iter()
+            .find(|(pattern, _)| pattern.matches(model))
+            .map(|(pattern, policy)| (*policy, Some(pattern)))
     }
 }
 

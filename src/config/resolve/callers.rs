@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::Listener;
-use super::super::error::Report;
 use super::super::file::{self, File};
 use super::super::place::Place;
 use super::super::read::{Field, Written, items};
@@ -29,40 +28,40 @@ enum Method {
 pub(super) fn authentication(
     file: &File<'_>,
     listeners: &[Listener],
-    report: &mut Report,
+    root: Place<'_>,
 ) -> Option<Authentication> {
-    let place = Place::ROOT.field("authentication");
+    let place = root.field("authentication");
     let choices = [("keys", Method::Keys), ("none", Method::None)];
     let (method, line) = match &file.authentication {
         Field::Absent => (Method::Keys, 1),
         Field::Refused => return None,
         Field::Given(word) => {
             let plural = "ways of authentication";
-            (choice(word, place, &choices, plural, report)?, word.line)
+            (choice(word, place, &choices, plural)?, word.line)
         }
     };
     match method {
-        Method::Keys => Some(Authentication::Keys(by_keys(file, report))),
-        Method::None => everybody(file, line, listeners, report),
+        Method::Keys => Some(Authentication::Keys(by_keys(file, root))),
+        Method::None => everybody(file, line, listeners, root),
     }
 }
 
-fn by_keys(file: &File<'_>, report: &mut Report) -> Callers {
-    let place = Place::ROOT.field("keys");
+fn by_keys(file: &File<'_>, root: Place<'_>) -> Callers {
+    let place = root.field("keys");
     let what = "at least one, `standin key` makes it; or write `authentication: none`";
-    if let Some(written) = required(&file.keys, place, 1, what, report)
+    if let Some(written) = required(&file.keys, place, 1, what)
         && written.value.is_empty()
     {
-        report.error(place, written.line, format!("is empty; {what}"));
+        place.error(written.line, format!("is empty; {what}"));
     }
     if let Some(environment) = file.environment.given() {
         let message = "has no effect: a caller's key decides the environment";
-        report.warning(Place::ROOT.field("environment"), environment.line, message);
+        root.field("environment").warning(environment.line, message);
     }
     let mut seen = Seen::default();
     let mut callers = Vec::new();
     for (index, written) in items(&file.keys) {
-        callers.extend(caller(written, place.item(index), &mut seen, report));
+        callers.extend(caller(written, place.item(index), &mut seen));
     }
     Callers::new(callers)
 }
@@ -78,22 +77,15 @@ fn caller(
     written: &Written<file::CallerKey<'_>>,
     place: Place<'_>,
     seen: &mut Seen,
-    report: &mut Report,
 ) -> Option<(KeyDigest, Caller)> {
     let (key, line) = (&written.value, written.line);
-    let digest = digest(written, place.field("sha256"), seen, report);
+    let digest = digest(written, place.field("sha256"), seen);
     let at = place.field("environment");
-    let environment = required(&key.environment, at, line, "production or sandbox", report)
-        .and_then(|word| choice(word, at, &ENVIRONMENTS, "environments", report));
+    let environment = required(&key.environment, at, line, "production or sandbox")
+        .and_then(|word| choice(word, at, &ENVIRONMENTS, "environments"));
     let at = place.field("name");
-    let name = required(
-        &key.name,
-        at,
-        line,
-        "who holds the key, for the logs",
-        report,
-    )
-    .filter(|name| printable(name, at, report));
+    let name = required(&key.name, at, line, "who holds the key, for the logs")
+        .filter(|name| printable(name, at));
     let (name, environment) = (name?, environment?);
     let names = &mut seen.names;
     if let Some(first) = names.insert((name.value.to_owned(), environment), name.line) {
@@ -101,7 +93,7 @@ fn caller(
             "`{}` is the key of {environment} on line {first} already",
             name.value
         );
-        report.error(at, name.line, message);
+        at.error(name.line, message);
     }
     let name = Arc::from(name.value);
     Some((digest?, Caller { name, environment }))
@@ -112,28 +104,25 @@ fn digest(
     written: &Written<file::CallerKey<'_>>,
     place: Place<'_>,
     seen: &mut Seen,
-    report: &mut Report,
 ) -> Option<KeyDigest> {
     let what = "the lower-case hex SHA-256 of the key: `standin key` makes both";
-    let text = required(&written.value.sha256, place, written.line, what, report)?;
+    let text = required(&written.value.sha256, place, written.line, what)?;
     let Some(digest) = parse_digest(text.value) else {
-        report.error(
-            place,
+        place.error(
             text.line,
             format!("must be 64 lower-case hex digits, {what}"),
         );
         return None;
     };
     if text.value == DIGEST_OF_NOTHING {
-        report.error(
-            place,
+        place.error(
             text.line,
             "is the digest of an empty key; `standin key` makes one",
         );
     }
     if let Some(first) = seen.digests.insert(digest, text.line) {
         let message = format!("is the digest of the key on line {first} already; keep one of them");
-        report.error(place, text.line, message);
+        place.error(text.line, message);
     }
     Some(digest)
 }
@@ -159,22 +148,22 @@ fn everybody(
     file: &File<'_>,
     line: usize,
     listeners: &[Listener],
-    report: &mut Report,
+    root: Place<'_>,
 ) -> Option<Authentication> {
     if let Some(keys) = file.keys.given() {
         let message = "have no effect with `authentication: none`";
-        report.warning(Place::ROOT.field("keys"), keys.line, message);
+        root.field("keys").warning(keys.line, message);
     }
     for Listener { address, .. } in listeners {
         if !address.ip().is_loopback() {
             let message = format!("everybody who reaches {address} may call, at your expense");
-            report.warning(Place::ROOT.field("authentication"), line, message);
+            root.field("authentication").warning(line, message);
         }
     }
-    let place = Place::ROOT.field("environment");
+    let place = root.field("environment");
     let what = "with `authentication: none` it says where all calls belong: production or sandbox";
-    let word = required(&file.environment, place, line, what, report)?;
-    let environment = choice(word, place, &ENVIRONMENTS, "environments", report)?;
+    let word = required(&file.environment, place, line, what)?;
+    let environment = choice(word, place, &ENVIRONMENTS, "environments")?;
     let name = Arc::from("anonymous");
     Some(Authentication::None(Caller { name, environment }))
 }

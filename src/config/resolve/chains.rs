@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::super::error::Report;
 use super::super::file::{self, TargetSet};
 use super::super::place::Place;
 use super::super::read::{Written, items};
@@ -56,20 +55,19 @@ pub(super) fn chains<'n>(
     body: &Written<file::Policy<'n>>,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
-    report: &mut Report,
 ) -> Option<PerEnvironment<Option<Chain>>> {
     let policy = &body.value;
     let by_environment = [&policy.production, &policy.sandbox];
     if by_environment.iter().all(|field| field.is_absent()) {
         let message = "needs `production` or `sandbox`, or both: {target: {model: M, endpoint: E}}";
-        report.error(place, body.line, message);
+        place.error(body.line, message);
     }
     let mut chains = PerEnvironment::default();
     let mut complete = true;
     for (environment, field) in Environment::ALL.into_iter().zip(by_environment) {
         if let Some(written) = field.given() {
             let place = place.field(environment.name());
-            let chain = chain(environment, written, place, context, report);
+            let chain = chain(environment, written, place, context);
             complete &= chain.is_some();
             *chains.get_mut(environment) = chain;
         }
@@ -82,21 +80,20 @@ fn chain<'n>(
     written: &Written<file::Chain<'n>>,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
-    report: &mut Report,
 ) -> Option<Chain> {
     let at = place.field("target");
     let what = "the first choice: {model: M, endpoint: E}";
-    let target = required(&written.value.target, at, written.line, what, report);
-    let target = target.map(|set| target_set(environment, set, at, context, report));
+    let first = required(&written.value.target, at, written.line, what)
+        .map(|set| target_set(environment, set, at, context));
     let at = place.field("fallbacks");
     let mut fallbacks = Vec::new();
-    for (index, fallback) in items(&written.value.fallbacks) {
+    for (index, Written { line, value }) in items(&written.value.fallbacks) {
         let place = at.item(index);
-        refuse_weight(&fallback.value, place, report);
-        fallbacks.push(link(environment, fallback, place, context, report));
+        refuse_weight(value, place);
+        fallbacks.push(target(environment, value, *line, place, context));
     }
     let chain = Chain {
-        target: target?.into_iter().collect::<Option<_>>()?,
+        target: first?.into_iter().collect::<Option<_>>()?,
         fallbacks: fallbacks.into_iter().collect::<Option<_>>()?,
     };
     let mut pairs = BTreeSet::new();
@@ -105,7 +102,7 @@ fn chain<'n>(
             "{} is there twice at one endpoint: it fails once for all",
             again.model
         );
-        report.warning(place, written.line, message);
+        place.warning(written.line, message);
     }
     (!chain.is_empty()).then_some(chain)
 }
@@ -115,102 +112,54 @@ fn target_set<'n>(
     written: &Written<TargetSet<'n>>,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
-    report: &mut Report,
 ) -> Vec<Option<Target>> {
     match &written.value {
-        TargetSet::One(target) => {
-            refuse_weight(target, place, report);
-            vec![resolve_target(
-                environment,
-                written.line,
-                target,
-                place,
-                context,
-                report,
-            )]
+        TargetSet::One(only) => {
+            refuse_weight(only, place);
+            vec![target(environment, only, written.line, place, context)]
         }
         TargetSet::Weighted(list) => {
             if list.is_empty() {
-                report.error(
-                    place,
-                    written.line,
-                    "is empty; at least one: {model: M, endpoint: E}",
-                );
+                let message = "is empty; at least one: {model: M, endpoint: E}";
+                place.error(written.line, message);
             }
-            let resolve = |(index, target): (usize, &Option<Written<file::Target<'n>>>)| {
-                link(
-                    environment,
-                    target.as_ref()?,
-                    place.item(index),
-                    context,
-                    report,
-                )
+            let resolve = |(index, item): (usize, &Option<Written<file::Target<'n>>>)| {
+                let Written { line, value } = item.as_ref()?;
+                target(environment, value, *line, place.item(index), context)
             };
             list.iter().enumerate().map(resolve).collect()
         }
     }
 }
 
-fn refuse_weight(target: &file::Target<'_>, place: Place<'_>, report: &mut Report) {
+fn refuse_weight(target: &file::Target<'_>, place: Place<'_>) {
     if let Some(weight) = target.weight.given() {
         let message = "counts only among several targets, in a list under `target`; leave it out";
-        report.error(place.field("weight"), weight.line, message);
+        place.field("weight").error(weight.line, message);
     }
 }
 
-fn link<'n>(
+fn target<'n>(
     environment: Environment,
-    written: &Written<file::Target<'n>>,
-    place: Place<'_>,
-    context: &mut Context<'_, 'n>,
-    report: &mut Report,
-) -> Option<Target> {
-    resolve_target(
-        environment,
-        written.line,
-        &written.value,
-        place,
-        context,
-        report,
-    )
-}
-
-fn resolve_target<'n>(
-    environment: Environment,
-    line: usize,
     target: &file::Target<'n>,
+    line: usize,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
-    report: &mut Report,
 ) -> Option<Target> {
     let at = place.field("model");
     let what = "the model's name at the endpoint";
-    let model = required(&target.model, at, line, what, report)
-        .filter(|model| printable(model, at, report));
+    let model = required(&target.model, at, line, what).filter(|model| printable(model, at));
     let at = place.field("endpoint");
-    let endpoint = required(
-        &target.endpoint,
-        at,
-        line,
-        "the name of an endpoint",
-        report,
-    )
-    .and_then(|name| context.names.endpoint(name, at, report));
-    let weight = small_number(&target.weight, place.field("weight"), &WEIGHT, report);
+    let endpoint = required(&target.endpoint, at, line, "the name of an endpoint")
+        .and_then(|name| context.names.endpoint(name, at));
+    let weight = small_number(&target.weight, place.field("weight"), &WEIGHT);
     let words = [
         ("false", Prefill::No),
         ("true", Prefill::Yes),
         ("vllm", Prefill::Vllm),
     ];
     let at = place.field("prefill");
-    let prefill = choice_or(
-        &target.prefill,
-        at,
-        &words,
-        "kinds of prefill",
-        Prefill::No,
-        report,
-    );
+    let prefill = choice_or(&target.prefill, at, &words, "kinds of prefill", Prefill::No);
     let (model, index) = (model?, endpoint?);
     let endpoint = context.endpoints[index].as_ref()?;
     if prefill == Prefill::Vllm && !matches!(endpoint.provider, Provider::OpenAi | Provider::Custom)
@@ -218,7 +167,7 @@ fn resolve_target<'n>(
         let line = target.prefill.given().map_or(line, |word| word.line);
         let message =
             "`vllm` is for servers that run vLLM (provider openai or custom); write `true`";
-        report.error(at, line, message);
+        at.error(line, message);
     }
     let link = context
         .pairs

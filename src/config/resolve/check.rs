@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::error::Report;
 use super::super::place::Place;
 use super::super::read::{Field, Written};
 use super::super::units::show_duration;
@@ -25,10 +24,9 @@ pub(super) fn required<'f, T>(
     place: Place<'_>,
     parent_line: usize,
     what: &str,
-    report: &mut Report,
 ) -> Option<&'f Written<T>> {
     if field.is_absent() {
-        report.error(place, parent_line, format!("is missing; {what}"));
+        place.error(parent_line, format!("is missing; {what}"));
     }
     field.given()
 }
@@ -39,12 +37,11 @@ pub(super) fn choice<T: Copy>(
     place: Place<'_>,
     choices: &[(&str, T)],
     plural: &str,
-    report: &mut Report,
 ) -> Option<T> {
     let chosen = choices.iter().find(|(name, _)| *name == word.value);
     if chosen.is_none() {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        unknown(word, place, &names, plural, report);
+        unknown(word, place, &names, plural);
     }
     chosen.map(|(_, value)| *value)
 }
@@ -56,28 +53,17 @@ pub(super) fn choice_or<T: Copy>(
     choices: &[(&str, T)],
     plural: &str,
     default: T,
-    report: &mut Report,
 ) -> T {
     let chosen = field.given();
     chosen
-        .and_then(|word| choice(word, place, choices, plural, report))
+        .and_then(|word| choice(word, place, choices, plural))
         .unwrap_or(default)
 }
 
 /// Reports a word or a name that stands for nothing.
-pub(super) fn unknown(
-    word: &Written<&str>,
-    place: Place<'_>,
-    names: &[&str],
-    plural: &str,
-    report: &mut Report,
-) {
-    let remedy = report.remedy(word.value, plural, names);
-    report.error(
-        place,
-        word.line,
-        format!("`{}` is unknown; {remedy}", word.value),
-    );
+pub(super) fn unknown(word: &Written<&str>, place: Place<'_>, names: &[&str], plural: &str) {
+    let remedy = place.remedy(word.value, plural, names);
+    place.error(word.line, format!("`{}` is unknown; {remedy}", word.value));
 }
 
 /// A duration that makes sense here.
@@ -85,9 +71,8 @@ pub(super) fn duration(
     field: &Field<Duration>,
     place: Place<'_>,
     range: &RangeInclusive<Duration>,
-    report: &mut Report,
 ) -> Option<Duration> {
-    in_range(field, place, range, |value| show_duration(*value), report)
+    in_range(field, place, range, |value| show_duration(*value))
 }
 
 /// A number or a size that makes sense here.
@@ -95,9 +80,8 @@ pub(super) fn within<T: Copy + PartialOrd + Display>(
     field: &Field<T>,
     place: Place<'_>,
     range: &RangeInclusive<T>,
-    report: &mut Report,
 ) -> Option<T> {
-    in_range(field, place, range, T::to_string, report)
+    in_range(field, place, range, T::to_string)
 }
 
 /// The same for a number that is kept in 32 bits.
@@ -105,9 +89,8 @@ pub(super) fn small_number(
     field: &Field<u64>,
     place: Place<'_>,
     range: &RangeInclusive<u64>,
-    report: &mut Report,
 ) -> Option<u32> {
-    within(field, place, range, report).and_then(|number| number.try_into().ok())
+    within(field, place, range).and_then(|number| number.try_into().ok())
 }
 
 fn in_range<T: Copy + PartialOrd>(
@@ -115,15 +98,13 @@ fn in_range<T: Copy + PartialOrd>(
     place: Place<'_>,
     range: &RangeInclusive<T>,
     show: impl Fn(&T) -> String,
-    report: &mut Report,
 ) -> Option<T> {
     let written = field.given()?;
     if range.contains(&written.value) {
         return Some(written.value);
     }
     let (value, least, most) = (show(&written.value), show(range.start()), show(range.end()));
-    report.error(
-        place,
+    place.error(
         written.line,
         format!("must be from {least} to {most}, not {value}"),
     );
@@ -132,7 +113,7 @@ fn in_range<T: Copy + PartialOrd>(
 
 /// Text that may stand in a header and in a log: not empty, no control characters, no white space
 /// around it.
-pub(super) fn printable(text: &Written<&str>, place: Place<'_>, report: &mut Report) -> bool {
+pub(super) fn printable(text: &Written<&str>, place: Place<'_>) -> bool {
     let value = text.value;
     let wrong = if value.is_empty() {
         "must not be empty"
@@ -143,7 +124,7 @@ pub(super) fn printable(text: &Written<&str>, place: Place<'_>, report: &mut Rep
     } else {
         return true;
     };
-    report.error(place, text.line, wrong);
+    place.error(text.line, wrong);
     false
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::error::Report;
 use super::super::file;
 use super::super::pem;
 use super::super::place::Place;
@@ -32,30 +31,23 @@ pub(super) fn endpoint(
     entry: &Entry<'_, file::Endpoint<'_>>,
     place: Place<'_>,
     sources: &Sources<'_>,
-    report: &mut Report,
 ) -> Option<Endpoint> {
     if !is_name(entry.name) {
         let message =
             "an endpoint's name is made of letters, digits, `-`, `_` and `.`, at most 64 of them";
-        report.error(place, entry.line, message);
+        place.error(entry.line, message);
     }
     let body = entry.body.as_ref()?;
     let endpoint = &body.value;
-    let provider = provider(&endpoint.provider, place.field("provider"), report);
-    let backends = backends(body, place, report);
+    let provider = provider(&endpoint.provider, place.field("provider"));
+    let backends = backends(body, place);
     let api_key = endpoint
         .api_key
         .given()
-        .and_then(|source| secret::fetch(source, place.field("api_key"), sources, report));
-    let tls = tls(
-        &endpoint.tls,
-        &backends,
-        place.field("tls"),
-        sources,
-        report,
-    );
+        .and_then(|source| secret::fetch(source, place.field("api_key"), sources));
+    let tls = tls(&endpoint.tls, &backends, place.field("tls"), sources);
     if let (Some(_), Some(key)) = (&api_key, endpoint.api_key.given()) {
-        warn_of_cleartext(&backends, key.line, place.field("api_key"), report);
+        warn_of_cleartext(&backends, key.line, place.field("api_key"));
     }
     let at = place.field("http_version");
     let versions = [
@@ -72,19 +64,17 @@ pub(super) fn endpoint(
             &versions,
             "HTTP versions",
             HttpVersion::Auto,
-            report,
         ),
-        balance: balance(body, place, report),
+        balance: balance(body, place),
         api_key,
-        rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path"), report),
+        rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
         connect_timeout: duration(
             &endpoint.connect_timeout,
             place.field("connect_timeout"),
             &TIMEOUT,
-            report,
         )
         .unwrap_or(CONNECT_TIMEOUT),
-        health_check: health_check(&endpoint.health_check, place.field("health_check"), report),
+        health_check: health_check(&endpoint.health_check, place.field("health_check")),
         tls,
         provider: provider?,
         backends,
@@ -97,7 +87,7 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-fn provider(field: &Field<&str>, place: Place<'_>, report: &mut Report) -> Option<Provider> {
+fn provider(field: &Field<&str>, place: Place<'_>) -> Option<Provider> {
     let Some(word) = field.given() else {
         return Some(Provider::OpenAi);
     };
@@ -106,35 +96,29 @@ fn provider(field: &Field<&str>, place: Place<'_>, report: &mut Report) -> Optio
             "`{}` is not supported yet by this version; its OpenAI-compatible API, if there is one, works as `custom`",
             word.value
         );
-        report.error(place, word.line, message);
+        place.error(word.line, message);
         return None;
     }
-    choice(word, place, &Provider::NAMES, "providers", report)
+    choice(word, place, &Provider::NAMES, "providers")
 }
 
 /// The addresses: one `url`, or `backends` with weights.
-fn backends(
-    body: &Written<file::Endpoint<'_>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Vec<Backend> {
+fn backends(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Vec<Backend> {
     let (endpoint, line) = (&body.value, body.line);
     let at = place.field("backends");
     match (&endpoint.url, &endpoint.backends) {
         (Field::Absent, Field::Absent) => {
             let message = "is missing; the address of the endpoint: https://HOST, or several under `backends`";
-            report.error(place.field("url"), line, message);
+            place.field("url").error(line, message);
         }
         (Field::Given(_), Field::Given(several)) => {
-            report.error(
-                at,
+            at.error(
                 several.line,
                 "can't stand beside `url`; leave one of them out",
             );
         }
         (Field::Absent, Field::Given(several)) if several.value.is_empty() => {
-            report.error(
-                at,
+            at.error(
                 several.line,
                 "is empty; at least one: [{url: https://HOST}]",
             );
@@ -143,23 +127,18 @@ fn backends(
     }
     let mut backends = Vec::new();
     if let Some(url) = endpoint.url.given() {
-        backends.extend(backend(url, 1, place.field("url"), report));
+        backends.extend(backend(url, 1, place.field("url")));
     }
     let mut lines = HashMap::new();
     for (index, written) in items(&endpoint.backends) {
         let place = at.item(index);
-        let weight = small_number(
-            &written.value.weight,
-            place.field("weight"),
-            &WEIGHT,
-            report,
-        );
+        let weight = small_number(&written.value.weight, place.field("weight"), &WEIGHT);
         let at = place.field("url");
         let what = "the backend's address: http://HOST:PORT";
-        let Some(url) = required(&written.value.url, at, written.line, what, report) else {
+        let Some(url) = required(&written.value.url, at, written.line, what) else {
             continue;
         };
-        let Some(backend) = backend(url, weight.unwrap_or(1), at, report) else {
+        let Some(backend) = backend(url, weight.unwrap_or(1), at) else {
             continue;
         };
         let address = (backend.host.clone(), backend.port);
@@ -167,21 +146,16 @@ fn backends(
             let message = format!(
                 "is the address of the backend on line {first} already; give that one more weight"
             );
-            report.error(at, url.line, message);
+            at.error(url.line, message);
         }
         backends.push(backend);
     }
     backends
 }
 
-fn backend(
-    written: &Written<&str>,
-    weight: u32,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<Backend> {
+fn backend(written: &Written<&str>, weight: u32, place: Place<'_>) -> Option<Backend> {
     url::backend(written.value, weight)
-        .map_err(|message| report.error(place, written.line, message))
+        .map_err(|message| place.error(written.line, message))
         .ok()
 }
 
@@ -193,7 +167,7 @@ enum BalanceWord {
     LeastBusy,
 }
 
-fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>, report: &mut Report) -> Balance {
+fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Balance {
     let endpoint = &body.value;
     let words = [
         ("round_robin", BalanceWord::RoundRobin),
@@ -208,7 +182,6 @@ fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>, report: &mut Re
         &words,
         "balances",
         BalanceWord::RoundRobin,
-        report,
     );
     let header = place.field("affinity_header");
     let consistent = matches!(word, BalanceWord::Consistent);
@@ -216,74 +189,53 @@ fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>, report: &mut Re
         && !consistent
     {
         let message = "has no effect without `balance: consistent`; leave it out";
-        report.error(header, written.line, message);
+        header.error(written.line, message);
     }
     match word {
         BalanceWord::RoundRobin => Balance::RoundRobin,
         BalanceWord::Random => Balance::Random,
         BalanceWord::LeastBusy => Balance::LeastBusy,
         BalanceWord::Consistent => Balance::Consistent {
-            affinity_header: affinity_header(body, header, report).unwrap_or_default(),
+            affinity_header: affinity_header(body, header).unwrap_or_default(),
         },
     }
 }
 
-fn affinity_header(
-    body: &Written<file::Endpoint<'_>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<String> {
+fn affinity_header(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Option<String> {
     let what = "with `balance: consistent` it names the request header that is hashed";
-    let written = required(&body.value.affinity_header, place, body.line, what, report)?;
+    let written = required(&body.value.affinity_header, place, body.line, what)?;
     match http::HeaderName::try_from(written.value) {
         Ok(name) => Some(name.as_str().to_owned()),
         Err(_) => {
-            report.error(
-                place,
-                written.line,
-                "is no name of a header, such as x-session-id",
-            );
+            place.error(written.line, "is no name of a header, such as x-session-id");
             None
         }
     }
 }
 
-fn health_check(
-    field: &Field<file::HealthCheck<'_>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<HealthCheck> {
+fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Option<HealthCheck> {
     let check = field.value()?;
     let path = check.path.value().copied().unwrap_or("/health");
     if let Some(written) = check.path.given()
         && !is_url_path(path)
     {
-        report.error(
-            place.field("path"),
-            written.line,
-            "must be a path such as /health",
-        );
+        place
+            .field("path")
+            .error(written.line, "must be a path such as /health");
     }
     let interval_range = Duration::from_millis(100)..=*TIMEOUT.end();
-    let interval = duration(
-        &check.interval,
-        place.field("interval"),
-        &interval_range,
-        report,
-    )
-    .unwrap_or(Duration::from_secs(5));
-    let timeout = duration(&check.timeout, place.field("timeout"), &TIMEOUT, report);
+    let interval = duration(&check.interval, place.field("interval"), &interval_range)
+        .unwrap_or(Duration::from_secs(5));
+    let timeout = duration(&check.timeout, place.field("timeout"), &TIMEOUT);
     if let (Some(timeout), Some(written)) = (timeout, check.timeout.given())
         && timeout > interval
     {
-        report.error(
-            place.field("timeout"),
-            written.line,
-            "must not be longer than `interval`",
-        );
+        place
+            .field("timeout")
+            .error(written.line, "must not be longer than `interval`");
     }
-    let mut in_a_row = |field: &Field<u64>, name: &str, default| {
-        small_number(field, place.field(name), &(1..=1_000), report).unwrap_or(default)
+    let in_a_row = |field: &Field<u64>, name: &str, default| {
+        small_number(field, place.field(name), &(1..=1_000)).unwrap_or(default)
     };
     Some(HealthCheck {
         path: path.to_owned(),
@@ -294,18 +246,13 @@ fn health_check(
     })
 }
 
-fn rewrite_path(
-    field: &Field<file::RewritePath<'_>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<PathRewrite> {
+fn rewrite_path(field: &Field<file::RewritePath<'_>>, place: Place<'_>) -> Option<PathRewrite> {
     let written = field.given()?;
-    let mut side = |field, name, what| {
+    let side = |field, name, what| {
         let at = place.field(name);
-        let text: &Written<&str> = required(field, at, written.line, what, report)?;
+        let text: &Written<&str> = required(field, at, written.line, what)?;
         if !is_url_path(text.value) {
-            report.error(
-                at,
+            at.error(
                 text.line,
                 "must be a path that begins with `/` and has no query",
             );
@@ -328,7 +275,7 @@ fn rewrite_path(
     if from.is_empty() {
         let message =
             "must be more than `/`; what comes before every path is the base path of the `url`";
-        report.error(place.field("from"), written.line, message);
+        place.field("from").error(written.line, message);
     }
     Some(PathRewrite { from, to })
 }
@@ -338,7 +285,6 @@ fn tls(
     backends: &[Backend],
     place: Place<'_>,
     sources: &Sources<'_>,
-    report: &mut Report,
 ) -> UpstreamTls {
     let Some(written) = field.given() else {
         return UpstreamTls::default();
@@ -346,8 +292,7 @@ fn tls(
     let tls = &written.value;
     let https = |backend: &Backend| backend.scheme == Scheme::Https;
     if !backends.is_empty() && !backends.iter().any(https) {
-        report.warning(
-            place,
+        place.warning(
             written.line,
             "has no effect: no address of the endpoint is https://",
         );
@@ -355,23 +300,23 @@ fn tls(
     let verify = tls.verify.value().copied().unwrap_or(true);
     if let (false, Some(verify)) = (verify, tls.verify.given()) {
         let message = "is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead";
-        report.warning(place.field("verify"), verify.line, message);
+        place.field("verify").warning(verify.line, message);
     }
     let ca = tls.ca.given().and_then(|path| {
         let pem = sources.bytes(path.value, pem::MAX_BYTES);
         let checked = pem.and_then(|pem| pem::check_authorities(&pem).map(|()| pem));
-        of_file(checked, path, place.field("ca"), report)
+        of_file(checked, path, place.field("ca"))
     });
     if let Some(name) = tls.sni.given()
         && !url::is_host_name(name.value)
     {
-        report.error(place.field("sni"), name.line, "must be a host name");
+        place.field("sni").error(name.line, "must be a host name");
     }
     UpstreamTls {
         ca,
         verify,
         sni: tls.sni.value().map(|name| name.to_ascii_lowercase()),
-        client_certificate: client_certificate(written, place, sources, report),
+        client_certificate: client_certificate(written, place, sources),
     }
 }
 
@@ -379,7 +324,6 @@ fn client_certificate(
     written: &Written<file::UpstreamTls<'_>>,
     place: Place<'_>,
     sources: &Sources<'_>,
-    report: &mut Report,
 ) -> Option<(Vec<u8>, Secret)> {
     let (tls, line) = (&written.value, written.line);
     if tls.client_certificate.is_absent() && tls.client_key.is_absent() {
@@ -388,23 +332,23 @@ fn client_certificate(
     let certificate_at = place.field("client_certificate");
     let key_at = place.field("client_key");
     let what = "a client shows a certificate and has its key: both are needed";
-    let certificate = required(&tls.client_certificate, certificate_at, line, what, report);
-    let key = required(&tls.client_key, key_at, line, what, report);
+    let certificate = required(&tls.client_certificate, certificate_at, line, what);
+    let key = required(&tls.client_key, key_at, line, what);
     let (certificate, key) = (certificate?, key?);
 
     let pem = sources.bytes(certificate.value, pem::MAX_BYTES);
     let pem = pem.and_then(|pem| Ok((pem::certificates(&pem)?, pem)));
-    let chain = of_file(pem, certificate, certificate_at, report);
+    let chain = of_file(pem, certificate, certificate_at);
     let secret = sources.text(key.value, pem::MAX_BYTES).map(Secret::new);
-    let secret = of_file(secret, key, key_at, report);
+    let secret = of_file(secret, key, key_at);
     let ((chain, pem), secret) = (chain?, secret?);
     let checked = pem::check_private_key(secret.expose().as_bytes(), chain);
-    of_file(checked, key, key_at, report)?;
+    of_file(checked, key, key_at)?;
     Some((pem, secret))
 }
 
 /// A key that goes over a network in cleartext can be read there.
-fn warn_of_cleartext(backends: &[Backend], line: usize, place: Place<'_>, report: &mut Report) {
+fn warn_of_cleartext(backends: &[Backend], line: usize, place: Place<'_>) {
     let is_near = |host: &str| {
         host == "localhost"
             || host
@@ -414,6 +358,6 @@ fn warn_of_cleartext(backends: &[Backend], line: usize, place: Place<'_>, report
     let exposed = |backend: &&Backend| backend.scheme == Scheme::Http && !is_near(&backend.host);
     if let Some(backend) = backends.iter().find(exposed) {
         let message = format!("is sent to {} in cleartext; use https://", backend.host);
-        report.warning(place, line, message);
+        place.warning(line, message);
     }
 }

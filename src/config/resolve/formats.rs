@@ -7,7 +7,6 @@
 //! OpenAI-compatible API has other keys of errors, headers and streams than its own: it is a
 //! `custom` endpoint.
 
-use super::super::error::Report;
 use super::super::place::Place;
 use crate::policy::{Endpoint, EndpointId, Environment, FailoverPolicy, Format, Provider};
 
@@ -28,7 +27,6 @@ pub(super) fn check_chains(
     endpoints: &[Option<Endpoint>],
     place: Place<'_>,
     line: usize,
-    report: &mut Report,
 ) {
     for environment in Environment::ALL {
         let Some(chain) = policy.chains.get(environment) else {
@@ -46,20 +44,14 @@ pub(super) fn check_chains(
                 endpoint.name,
                 provider_name(endpoint.provider),
             );
-            report.error(place, line, message);
+            place.error(line, message);
         }
     }
 }
 
 /// Warns where a default endpoint does not understand the operation: it passes bytes unchanged, so
 /// that is the caller's and the endpoint's affair, and probably a mistake.
-pub(super) fn warn_of_default(
-    endpoint: &Endpoint,
-    path: &str,
-    place: Place<'_>,
-    line: usize,
-    report: &mut Report,
-) {
+pub(super) fn warn_of_default(endpoint: &Endpoint, path: &str, place: Place<'_>, line: usize) {
     let is_known = Format::of_path(path) != Format::Other;
     if is_known && !speaks(endpoint.provider, path) {
         let name = provider_name(endpoint.provider);
@@ -67,7 +59,7 @@ pub(super) fn warn_of_default(
             "`{}` probably does not speak the format of {path} (its provider is {name})",
             endpoint.name
         );
-        report.warning(place, line, message);
+        place.warning(line, message);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::error::Report;
 use super::super::file;
 use super::super::place::Place;
 use super::super::read::{Field, Size};
@@ -15,7 +14,7 @@ const RESPONSE_BODY: RangeInclusive<Size> = Size(1)..=Size(1 << 30);
 const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
 
 /// The limits, with defaults for what is not written.
-pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>, report: &mut Report) -> Limits {
+pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>) -> Limits {
     let default = Limits::default();
     let Some(written) = field.given() else {
         return default;
@@ -25,10 +24,9 @@ pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>, report: &mut
         &limits.connections,
         place.field("connections"),
         &CONNECTIONS,
-        report,
     );
-    let mut size = |field, name, range, default| {
-        within(field, place.field(name), range, report).map_or(default, |Size(bytes)| bytes)
+    let size = |field, name, range, default| {
+        within(field, place.field(name), range).map_or(default, |Size(bytes)| bytes)
     };
     let request_body = size(
         &limits.request_body,
@@ -50,11 +48,10 @@ pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>, report: &mut
     );
     if request_body > buffered_bodies {
         let message = "is less than `request_body`: a body of the allowed size would never fit";
-        report.error(place.field("buffered_bodies"), written.line, message);
+        place.field("buffered_bodies").error(written.line, message);
     }
-    let mut timeout = |field, name, default| {
-        duration(field, place.field(name), &TIMEOUT, report).unwrap_or(default)
-    };
+    let timeout =
+        |field, name, default| duration(field, place.field(name), &TIMEOUT).unwrap_or(default);
     Limits {
         request_body,
         buffered_bodies,

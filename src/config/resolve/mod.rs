@@ -24,7 +24,6 @@ mod server;
 mod unused;
 mod url;
 
-use super::error::{ConfigErrors, Report};
 use super::file::File;
 use super::place::Place;
 use super::read::{Entry, Field, entries};
@@ -33,61 +32,34 @@ use super::{AccessLogPath, Configuration};
 use crate::policy::{EndpointId, PolicyId, Snapshot};
 use names::Names;
 
-/// The configuration that a file describes; `report` knows what was wrong with its shapes.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub(super) fn resolve(
+/// The configuration that a file describes, but for its warnings; `None` where a part of it is
+/// missing. What is wrong, and what is probably not meant, goes to the report of `root`.
+pub(super) fn configuration(
     file: &File<'_>,
     sources: &Sources<'_>,
-    mut report: Report,
-) -> Result<Configuration, ConfigErrors> {
-    let Some(mut configuration) = configuration(file, sources, &mut report) else {
-        return Err(report.into_errors());
-    };
-    unused::warn(file, &configuration.snapshot, &mut report);
-    configuration.warnings = report.finish()?;
-    Ok(configuration)
-}
-
-/// All parts; `None` where one is missing, whose error is in the report.
-fn configuration(
-    file: &File<'_>,
-    sources: &Sources<'_>,
-    report: &mut Report,
+    root: Place<'_>,
 ) -> Option<Configuration> {
-    let root = Place::ROOT;
-    let server = server::server(file.server.given(), root.field("server"), report);
-    let limits = limits::limits(&file.limits, root.field("limits"), report);
-    let listeners = listeners::listeners(file, sources, report);
-    let authentication = callers::authentication(file, &listeners, report);
-    let access_log = access_log(file, sources, report);
+    let server = server::server(file.server.given(), root.field("server"));
+    let limits = limits::limits(&file.limits, root.field("limits"));
+    let listeners = listeners::listeners(file, sources, root);
+    let authentication = callers::authentication(file, &listeners, root);
+    let access_log = access_log(file, sources, root);
 
     let names = Names::of(file);
     let place = root.field("endpoints");
-    let endpoints = each(
-        &file.endpoints,
-        place,
-        report,
-        |index, entry, place, report| {
-            endpoints::endpoint(EndpointId(id(index)), entry, place, sources, report)
-        },
-    );
+    let endpoints = each(&file.endpoints, place, |index, entry, place| {
+        endpoints::endpoint(EndpointId(id(index)), entry, place, sources)
+    });
     if file.endpoints.is_absent() || file.endpoints.value().is_some_and(Vec::is_empty) {
         let line = file.endpoints.given().map_or(1, |written| written.line);
         let message = "is missing; at least one: {NAME: {url: https://HOST}}";
-        report.error(place, line, message);
+        place.error(line, message);
     }
     let mut context = chains::Context::new(&names, &endpoints);
     let place = root.field("policies");
-    let policies = each(
-        &file.policies,
-        place,
-        report,
-        |index, entry, place, report| {
-            policies::policy(PolicyId(id(index)), entry, place, &mut context, report)
-        },
-    );
+    let policies = each(&file.policies, place, |index, entry, place| {
+        policies::policy(PolicyId(id(index)), entry, place, &mut context)
+    });
     let pairs = context.into_pairs();
     let context = operations::Context {
         file,
@@ -95,8 +67,8 @@ fn configuration(
         endpoints: &endpoints,
         policies: &policies,
     };
-    let operations = operations::operations(&context, report);
-    Some(Configuration {
+    let operations = operations::operations(&context, root);
+    let configuration = Configuration {
         server,
         listeners,
         access_log,
@@ -109,19 +81,20 @@ fn configuration(
             policies: policies.into_iter().collect::<Option<_>>()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
         },
-    })
+    };
+    unused::warn(file, &configuration.snapshot, root);
+    Some(configuration)
 }
 
 /// Resolves the entries of a field, each at its place.
 fn each<'n, T, R>(
     field: &Field<Vec<Entry<'n, T>>>,
     place: Place<'_>,
-    report: &mut Report,
-    mut resolve: impl FnMut(usize, &Entry<'n, T>, Place<'_>, &mut Report) -> R,
+    mut resolve: impl FnMut(usize, &Entry<'n, T>, Place<'_>) -> R,
 ) -> Vec<R> {
     let mut resolved = Vec::new();
     for (index, entry) in entries(field).iter().enumerate() {
-        resolved.push(resolve(index, entry, place.field(entry.name), report));
+        resolved.push(resolve(index, entry, place.field(entry.name)));
     }
     resolved
 }
@@ -133,8 +106,8 @@ fn id(index: usize) -> u32 {
 
 /// Where the access log goes. A file is told from a word by the `/` in it, so that a slip of the
 /// pen in `stdout` doesn't make a file.
-fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> AccessLogPath {
-    let observability = Place::ROOT.field("observability");
+fn access_log(file: &File<'_>, sources: &Sources<'_>, root: Place<'_>) -> AccessLogPath {
+    let observability = root.field("observability");
     let place = observability.field("access_log");
     let written = file
         .observability
@@ -144,14 +117,7 @@ fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> Ac
         return AccessLogPath::Stdout;
     };
     let at = place.field("format");
-    check::choice_or(
-        &access_log.format,
-        at,
-        &[("json", ())],
-        "formats",
-        (),
-        report,
-    );
+    check::choice_or(&access_log.format, at, &[("json", ())], "formats", ());
     let Some(path) = access_log.path.given() else {
         return AccessLogPath::Stdout;
     };
@@ -163,8 +129,7 @@ fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> Ac
         text if text.contains('/') => {
             let file = sources.path(text);
             if !file.parent().is_some_and(std::path::Path::is_dir) {
-                report.error(
-                    at,
+                at.error(
                     path.line,
                     format!("the folder of {text} does not exist; make it"),
                 );
@@ -173,7 +138,7 @@ fn access_log(file: &File<'_>, sources: &Sources<'_>, report: &mut Report) -> Ac
         }
         _ => {
             let words = ["stdout", "stderr", "off", "a file (with a `/` in its path)"];
-            check::unknown(path, at, &words, "paths", report);
+            check::unknown(path, at, &words, "paths");
             AccessLogPath::Stdout
         }
     }

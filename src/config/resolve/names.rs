@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::super::error::Report;
 use super::super::file::File;
 use super::super::place::Place;
 use super::super::read::{Field, Named, Written, entries};
@@ -32,23 +31,13 @@ impl<'n> Names<'n> {
     }
 
     /// The place of an endpoint in the file.
-    pub(super) fn endpoint(
-        &self,
-        name: &Written<&str>,
-        place: Place<'_>,
-        report: &mut Report,
-    ) -> Option<usize> {
-        self.endpoints.find(name, place, "endpoints", report)
+    pub(super) fn endpoint(&self, name: &Written<&str>, place: Place<'_>) -> Option<usize> {
+        self.endpoints.find(name, place, "endpoints")
     }
 
     /// The place of a policy in the file.
-    pub(super) fn policy(
-        &self,
-        name: &Written<&str>,
-        place: Place<'_>,
-        report: &mut Report,
-    ) -> Option<usize> {
-        self.policies.find(name, place, "policies", report)
+    pub(super) fn policy(&self, name: &Written<&str>, place: Place<'_>) -> Option<usize> {
+        self.policies.find(name, place, "policies")
     }
 }
 
@@ -63,16 +52,10 @@ impl<'n> Table<'n> {
         }
     }
 
-    fn find(
-        &self,
-        name: &Written<&str>,
-        place: Place<'_>,
-        plural: &str,
-        report: &mut Report,
-    ) -> Option<usize> {
+    fn find(&self, name: &Written<&str>, place: Place<'_>, plural: &str) -> Option<usize> {
         let found = self.places.get(name.value).copied();
         if found.is_none() && !self.refused {
-            unknown(name, place, &self.names, plural, report);
+            unknown(name, place, &self.names, plural);
         }
         found
     }

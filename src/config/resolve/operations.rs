@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::super::error::Report;
 use super::super::file::{self, File};
 use super::super::place::Place;
 use super::super::read::{Field, Written, items};
@@ -38,26 +37,26 @@ pub(super) struct Context<'c, 'n> {
 }
 
 /// The operations, at least one; `None` for one that was refused.
-pub(super) fn operations(context: &Context<'_, '_>, report: &mut Report) -> Vec<Option<Operation>> {
-    let place = Place::ROOT.field("operations");
+pub(super) fn operations(context: &Context<'_, '_>, root: Place<'_>) -> Vec<Option<Operation>> {
+    let place = root.field("operations");
     let what = "at least one: [{path: /v1/chat/completions, policies: […]}]";
     let field = &context.file.operations;
-    if let Some(written) = required(field, place, 1, what, report)
+    if let Some(written) = required(field, place, 1, what)
         && written.value.is_empty()
     {
-        report.error(place, written.line, format!("is empty; {what}"));
+        place.error(written.line, format!("is empty; {what}"));
     }
     let mut lines = HashMap::new();
     let mut operations = Vec::new();
     for (index, written) in items(field) {
         let place = place.item(index);
         let id = OperationId(super::id(index));
-        let operation = operation(id, written, place, context, report);
+        let operation = operation(id, written, place, context);
         if let Some(operation) = &operation {
             let key = (operation.method.clone(), Arc::clone(&operation.path));
             if let Some(first) = lines.insert(key, written.line) {
                 let message = format!("is the operation on line {first} already");
-                report.error(place.field("path"), written.line, message);
+                place.field("path").error(written.line, message);
             }
         }
         operations.push(operation);
@@ -70,22 +69,21 @@ fn operation(
     written: &Written<file::Operation<'_>>,
     place: Place<'_>,
     context: &Context<'_, '_>,
-    report: &mut Report,
 ) -> Option<Operation> {
     let (operation, line) = (&written.value, written.line);
-    let method = method(&operation.method, place.field("method"), report);
-    let path = path(written, place.field("path"), report);
+    let method = method(&operation.method, place.field("method"));
+    let path = path(written, place.field("path"));
     let at = place.field("default_endpoint");
-    let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context, report);
+    let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context);
     let at = place.field("policies");
     let listed = items(&operation.policies)
         .next()
         .map(|(_, first)| first.line);
     if let (Some(line), Some((method, false))) = (listed, &method) {
         let message = format!("a {method} has no body that names a model; leave the policies out");
-        report.error(at, line, message);
+        at.error(line, message);
     }
-    let policies = policies(operation, path, at, context, report);
+    let policies = policies(operation, path, at, context);
     let without_policies = match &operation.policies {
         Field::Absent => true,
         Field::Refused => false,
@@ -93,7 +91,7 @@ fn operation(
     };
     if without_policies && operation.default_endpoint.is_absent() {
         let message = "leads nowhere; it needs a `default_endpoint` or `policies`";
-        report.error(place, line, message);
+        place.error(line, message);
     }
     let path = path?;
     Some(Operation {
@@ -106,21 +104,17 @@ fn operation(
     })
 }
 
-fn method(field: &Field<&str>, place: Place<'_>, report: &mut Report) -> Option<(Method, bool)> {
+fn method(field: &Field<&str>, place: Place<'_>) -> Option<(Method, bool)> {
     let Some(word) = field.given() else {
         return Some(METHODS[0].1.clone());
     };
     let names = METHODS.each_ref().map(|(name, method)| (*name, method));
-    choice(word, place, &names, "methods", report).cloned()
+    choice(word, place, &names, "methods").cloned()
 }
 
-fn path<'n>(
-    written: &Written<file::Operation<'n>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Option<&'n str> {
+fn path<'n>(written: &Written<file::Operation<'n>>, place: Place<'_>) -> Option<&'n str> {
     let what = "what callers ask for, such as /v1/chat/completions";
-    let path = required(&written.value.path, place, written.line, what, report)?;
+    let path = required(&written.value.path, place, written.line, what)?;
     let wrong = if path.value.contains("{model}") {
         "a model in the path (`{model}`) is not supported yet by this version"
     } else if !is_url_path(path.value) {
@@ -128,7 +122,7 @@ fn path<'n>(
     } else {
         return Some(path.value);
     };
-    report.error(place, path.line, wrong);
+    place.error(path.line, wrong);
     None
 }
 
@@ -137,7 +131,6 @@ fn default_endpoint(
     path: Option<&str>,
     place: Place<'_>,
     context: &Context<'_, '_>,
-    report: &mut Report,
 ) -> PerEnvironment<Option<EndpointId>> {
     let mut result = PerEnvironment::default();
     let Some(written) = field.given() else {
@@ -146,17 +139,17 @@ fn default_endpoint(
     let by_environment = [&written.value.production, &written.value.sandbox];
     if by_environment.iter().all(|field| field.is_absent()) {
         let message = "names no endpoint; write {production: NAME, sandbox: NAME}, or one of them";
-        report.error(place, written.line, message);
+        place.error(written.line, message);
     }
     for (environment, field) in Environment::ALL.into_iter().zip(by_environment) {
         let at = place.field(environment.name());
         let Some(name) = field.given() else { continue };
-        let Some(index) = context.names.endpoint(name, at, report) else {
+        let Some(index) = context.names.endpoint(name, at) else {
             continue;
         };
         if let Some(endpoint) = &context.endpoints[index] {
             if let Some(path) = path {
-                formats::warn_of_default(endpoint, path, at, name.line, report);
+                formats::warn_of_default(endpoint, path, at, name.line);
             }
             *result.get_mut(environment) = Some(endpoint.id);
         }
@@ -170,18 +163,16 @@ fn policies(
     path: Option<&str>,
     place: Place<'_>,
     context: &Context<'_, '_>,
-    report: &mut Report,
 ) -> PerEnvironment<Routes> {
     let mut seen = HashSet::new();
     let mut table = routes::Table::default();
     for (index, name) in items(&operation.policies) {
         let at = place.item(index);
-        let Some(policy) = context.names.policy(name, at, report) else {
+        let Some(policy) = context.names.policy(name, at) else {
             continue;
         };
         if !seen.insert(policy) {
-            report.error(
-                at,
+            at.error(
                 name.line,
                 format!("`{}` stands in this list twice", name.value),
             );
@@ -189,10 +180,10 @@ fn policies(
         }
         if let Some(resolved) = &context.policies[policy] {
             if let Some(path) = path {
-                formats::check_chains(resolved, path, context.endpoints, at, name.line, report);
+                formats::check_chains(resolved, path, context.endpoints, at, name.line);
             }
             let matches = routes::matches_of(context.file, policy);
-            table.add(resolved, matches, at, name.line, report);
+            table.add(resolved, matches, at, name.line);
         }
     }
     table.finish()

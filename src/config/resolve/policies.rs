@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::error::Report;
 use super::super::file;
 use super::super::place::Place;
 use super::super::read::{Entry, Field, List, Written, items};
@@ -32,13 +31,12 @@ pub(super) fn policy<'n>(
     entry: &Entry<'n, file::Policy<'n>>,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
-    report: &mut Report,
 ) -> Option<FailoverPolicy> {
     let name = Written {
         line: entry.line,
         value: entry.name,
     };
-    printable(&name, place, report);
+    printable(&name, place);
     let body = entry.body.as_ref()?;
     let policy = &body.value;
     choice_or(
@@ -47,21 +45,19 @@ pub(super) fn policy<'n>(
         &[("failover", ())],
         "policy types",
         (),
-        report,
     );
-    check_matches(&policy.matches, place.field("match"), report);
-    let chains = chains(body, place, context, report);
-    let timeouts = timeouts(policy, place, report);
-    let retries = small_number(&policy.retries, place.field("retries"), &RETRIES, report);
+    check_matches(&policy.matches, place.field("match"));
+    let chains = chains(body, place, context);
+    let timeouts = timeouts(policy, place);
+    let retries = small_number(&policy.retries, place.field("retries"), &RETRIES);
     let retries = retries.unwrap_or_default();
     let default_wait = if retries > 0 {
         MAX_RETRY_AFTER
     } else {
         Duration::ZERO
     };
-    let mut span = |field, name, range, default| {
-        duration(field, place.field(name), range, report).unwrap_or(default)
-    };
+    let span =
+        |field, name, range, default| duration(field, place.field(name), range).unwrap_or(default);
     Some(FailoverPolicy {
         id,
         name: Arc::from(entry.name),
@@ -88,8 +84,8 @@ pub(super) fn policy<'n>(
             &WAIT,
             default_wait,
         ),
-        retry_backoff: retry_backoff(&policy.retry_backoff, place.field("retry_backoff"), report),
-        failover_on: failover_on(&policy.failover_on, place.field("failover_on"), report),
+        retry_backoff: retry_backoff(&policy.retry_backoff, place.field("retry_backoff")),
+        failover_on: failover_on(&policy.failover_on, place.field("failover_on")),
         stream_rescue: choice_or(
             &policy.stream_rescue,
             place.field("stream_rescue"),
@@ -99,7 +95,6 @@ pub(super) fn policy<'n>(
             ],
             "ways to rescue a stream",
             StreamRescue::Continue,
-            report,
         ),
         when_all_suspended: choice_or(
             &policy.when_all_suspended,
@@ -110,27 +105,25 @@ pub(super) fn policy<'n>(
             ],
             "ways to go on",
             WhenAllSuspended::Reject,
-            report,
         ),
         chains: chains?,
     })
 }
 
-fn check_matches(field: &Field<List<&str>>, place: Place<'_>, report: &mut Report) {
+fn check_matches(field: &Field<List<&str>>, place: Place<'_>) {
     if let Some(written) = field.given()
         && written.value.is_empty()
     {
         let message =
             "is empty: nothing would ever use the policy; leave it out to match the target's model";
-        report.error(place, written.line, message);
+        place.error(written.line, message);
     }
     let mut seen = HashSet::new();
     for (index, name) in items(field) {
         let place = place.item(index);
-        printable(name, place, report);
+        printable(name, place);
         if !seen.insert(name.value) {
-            report.error(
-                place,
+            place.error(
                 name.line,
                 format!("`{}` stands in this list twice", name.value),
             );
@@ -145,8 +138,8 @@ struct Timeouts {
     stream_idle: Duration,
 }
 
-fn timeouts(policy: &file::Policy<'_>, place: Place<'_>, report: &mut Report) -> Timeouts {
-    let mut timeout = |field, name| duration(field, place.field(name), &TIMEOUT, report);
+fn timeouts(policy: &file::Policy<'_>, place: Place<'_>) -> Timeouts {
+    let timeout = |field, name| duration(field, place.field(name), &TIMEOUT);
     let request = timeout(&policy.request_timeout, "request_timeout").unwrap_or(REQUEST_TIMEOUT);
     let overall = timeout(&policy.overall_timeout, "overall_timeout");
     let first_token = timeout(&policy.first_token_timeout, "first_token_timeout");
@@ -155,7 +148,9 @@ fn timeouts(policy: &file::Policy<'_>, place: Place<'_>, report: &mut Report) ->
         && overall <= request
     {
         let message = "is no longer than `request_timeout`: a target that times out leaves no time for its fallbacks";
-        report.warning(place.field("overall_timeout"), written.line, message);
+        place
+            .field("overall_timeout")
+            .warning(written.line, message);
     }
     Timeouts {
         request,
@@ -165,25 +160,19 @@ fn timeouts(policy: &file::Policy<'_>, place: Place<'_>, report: &mut Report) ->
     }
 }
 
-fn retry_backoff(
-    field: &Field<file::RetryBackoff>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> RetryBackoff {
+fn retry_backoff(field: &Field<file::RetryBackoff>, place: Place<'_>) -> RetryBackoff {
     let Some(backoff) = field.value() else {
         return RETRY_BACKOFF;
     };
-    let base = duration(&backoff.base, place.field("base"), &TIMEOUT, report);
+    let base = duration(&backoff.base, place.field("base"), &TIMEOUT);
     let base = base.unwrap_or(RETRY_BACKOFF.base);
-    let max = duration(&backoff.max, place.field("max"), &TIMEOUT, report);
+    let max = duration(&backoff.max, place.field("max"), &TIMEOUT);
     if let (Some(max), Some(written)) = (max, backoff.max.given())
         && max < base
     {
-        report.error(
-            place.field("max"),
-            written.line,
-            "must not be shorter than `base`",
-        );
+        place
+            .field("max")
+            .error(written.line, "must not be shorter than `base`");
     }
     let max = max.unwrap_or(RETRY_BACKOFF.max.max(base));
     RetryBackoff { base, max }

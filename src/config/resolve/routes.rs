@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::super::error::Report;
 use super::super::file::File;
 use super::super::place::Place;
 use super::super::read::{List, entries};
@@ -37,7 +36,6 @@ impl<'t> Table<'t> {
         matches: Option<&'t List<&'t str>>,
         place: Place<'_>,
         line: usize,
-        report: &mut Report,
     ) {
         for environment in Environment::ALL {
             let Some(chain) = policy.chains.get(environment) else {
@@ -59,7 +57,7 @@ impl<'t> Table<'t> {
                     "`{}` and `{}` both match {name} in {environment}; give one of them another `match`",
                     other.name, policy.name
                 );
-                report.error(place, line, message);
+                place.error(line, message);
             }
         }
     }

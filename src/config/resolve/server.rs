@@ -9,10 +9,9 @@ use std::ops::RangeInclusive;
 use pingora_core::server::configuration::ServerConf;
 use serde_json::{Map, Value as Json};
 
-use super::super::error::Report;
 use super::super::place::Place;
 use super::super::read::{Written, fields, known};
-use super::super::yaml::{Node, Value};
+use super::super::yaml::{Key, Node, Value};
 
 /// What Pingora would take without complaint and stand still with, or run out of memory.
 const RANGES: [(&str, RangeInclusive<u64>); 4] = [
@@ -23,21 +22,17 @@ const RANGES: [(&str, RangeInclusive<u64>); 4] = [
 ];
 
 /// The settings for Pingora: its own defaults but for those of [`defaults`].
-pub(super) fn server(
-    written: Option<&Written<&Node<'_>>>,
-    place: Place<'_>,
-    report: &mut Report,
-) -> ServerConf {
+pub(super) fn server(written: Option<&Written<&Node<'_>>>, place: Place<'_>) -> ServerConf {
     let Ok(Json::Object(mut settings)) = serde_json::to_value(defaults()) else {
         return defaults();
     };
     let Some(written) = written else {
         return defaults();
     };
-    let fields = fields(written.value, place, report).unwrap_or_default();
+    let fields = fields(written.value, place).unwrap_or_default();
     let names: Vec<String> = settings.keys().cloned().collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    known(fields, &names, place, report);
+    known(fields, &names, place);
     for (key, node) in fields {
         let name = &*key.name;
         if !names.contains(&name) || matches!(node.value, Value::Null) && name != NULLABLE {
@@ -45,10 +40,10 @@ pub(super) fn server(
         }
         match setting(name, node) {
             Ok(value) => _ = settings.insert(name.to_owned(), value),
-            Err(message) => report.error(place.field(name), key.line, message),
+            Err(message) => place.field(name).error(key.line, message),
         }
     }
-    finish(settings, written.line, place, report)
+    finish(settings, written.line, place)
 }
 
 /// The one field whose `null` differs from its absence.
@@ -97,10 +92,8 @@ fn json(node: &Node<'_>) -> Json {
         Value::Scalar { text, .. } => Json::String(text.clone().into_owned()),
         Value::List(items) => Json::Array(items.iter().map(json).collect()),
         Value::Map(fields) => {
-            let field = |(key, node): &(_, _)| {
-                let key: &super::super::yaml::Key<'_> = key;
-                (key.name.clone().into_owned(), json(node))
-            };
+            let field =
+                |(key, node): &(Key<'_>, Node<'_>)| (key.name.clone().into_owned(), json(node));
             Json::Object(fields.iter().map(field).collect())
         }
     }
@@ -112,17 +105,12 @@ fn number(text: &str) -> Option<Json> {
 }
 
 /// All fields together, with Pingora's own check of them.
-fn finish(
-    settings: Map<String, Json>,
-    line: usize,
-    place: Place<'_>,
-    report: &mut Report,
-) -> ServerConf {
+fn finish(settings: Map<String, Json>, line: usize, place: Place<'_>) -> ServerConf {
     let checked = serde_json::from_value(Json::Object(settings))
         .map_err(|error| error.to_string())
         .and_then(|conf: ServerConf| conf.validate().map_err(|error| explanation(&error)));
     checked.unwrap_or_else(|message| {
-        report.error(place, line, format!("is not what Pingora takes: {message}"));
+        place.error(line, format!("is not what Pingora takes: {message}"));
         defaults()
     })
 }

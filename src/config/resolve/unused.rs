@@ -2,31 +2,30 @@
 
 use std::collections::HashSet;
 
-use super::super::error::Report;
 use super::super::file::File;
 use super::super::place::Place;
 use super::super::read::{entries, items};
 use crate::policy::{EndpointId, Environment, PathRewrite, Snapshot};
 
 /// Warns of endpoints and policies that no request can reach, and of rewrites that never apply.
-pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, report: &mut Report) {
+pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, root: Place<'_>) {
     let attached = items(&file.operations)
         .flat_map(|(_, operation)| items(&operation.value.policies))
         .map(|(_, name)| name.value);
     let attached: HashSet<&str> = attached.collect();
     for entry in entries(&file.policies) {
         if !attached.contains(entry.name) {
-            let place = Place::ROOT.field("policies");
+            let place = root.field("policies");
             let message = "is not used: no operation lists it under `policies`";
-            report.warning(place.field(entry.name), entry.line, message);
+            place.field(entry.name).warning(entry.line, message);
         }
     }
     let reached = reached(snapshot);
     for (endpoint, entry) in snapshot.endpoints.iter().zip(entries(&file.endpoints)) {
         if !reached.contains(&endpoint.id) {
-            let place = Place::ROOT.field("endpoints");
+            let place = root.field("endpoints");
             let message = "is not used: no policy and no default endpoint names it";
-            report.warning(place.field(entry.name), entry.line, message);
+            place.field(entry.name).warning(entry.line, message);
         }
         let applies = |rewrite: &PathRewrite| {
             let mut paths = snapshot.operations.iter().map(|operation| &operation.path);
@@ -35,13 +34,13 @@ pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, report: &mut Report) {
         if let Some(rewrite) = &endpoint.rewrite_path
             && !applies(rewrite)
         {
-            let place = Place::ROOT.field("endpoints");
+            let place = root.field("endpoints");
             let place = place.field(entry.name);
             let message = format!(
                 "never applies: no operation's path begins with {}",
                 rewrite.from
             );
-            report.warning(place.field("rewrite_path"), entry.line, message);
+            place.field("rewrite_path").warning(entry.line, message);
         }
     }
 }
