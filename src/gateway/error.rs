@@ -59,7 +59,8 @@ pub(super) struct Rejection {
     kind: &'static str,
     pub(super) code: &'static str,
     message: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed: few rejections have one, and every result on the request path has room for an error.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Rejection {
@@ -73,11 +74,15 @@ impl Rejection {
         }
     }
 
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
+        self
+    }
+
     /// 401: no key, or one that nobody has.
     pub(super) fn unauthorized(message: &str) -> Self {
-        let mut rejection = Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
-        rejection.header = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-        rejection
+        let rejection = Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+        rejection.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
     /// 404: a path that is no operation's.
@@ -96,15 +101,15 @@ impl Rejection {
     pub(super) fn method_not_allowed(method: &http::Method, allowed: &[http::Method]) -> Self {
         let names: Vec<&str> = allowed.iter().map(http::Method::as_str).collect();
         let names = names.join(", ");
-        let mut rejection = Self::new(
+        let rejection = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             format!("This operation can't be invoked with {method}. Use {names}."),
         );
-        rejection.header = HeaderValue::from_str(&names)
-            .ok()
-            .map(|value| (header::ALLOW, value));
-        rejection
+        match HeaderValue::from_str(&names) {
+            Ok(names) => rejection.with_header(header::ALLOW, names),
+            Err(_) => rejection,
+        }
     }
 
     /// 404: no policy names the model and the operation has no default endpoint.
@@ -166,8 +171,7 @@ impl Rejection {
             "The gateway holds as many request bodies as it may. Send the request again in a moment.",
         );
         rejection.kind = "server_error";
-        rejection.header = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));
-        rejection
+        rejection.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
 
@@ -221,7 +225,7 @@ pub(super) fn answer(failure: &Failure, anthropic: bool) -> Option<ErrorAnswer> 
     let (status, mut headers, error) = match failure {
         Failure::Rejected(rejection) => (
             rejection.status,
-            Vec::from_iter(rejection.header.clone()),
+            Vec::from_iter(rejection.header.as_deref().cloned()),
             ErrorBody {
                 message: &rejection.message,
                 kind: rejection.kind,
