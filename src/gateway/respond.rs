@@ -22,6 +22,10 @@ const SHORT_BODY: usize = 64 << 10;
 const LINGER_BYTES: usize = 8 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
+/// What a client's HTTP/2 connection has to write out an error event before the reset behind it. A
+/// client that takes longer sees the reset alone.
+const BEFORE_RESET: Duration = Duration::from_millis(100);
+
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-standin-upstream-request-id");
 const ENDPOINT: HeaderName = HeaderName::from_static("x-standin-endpoint");
@@ -115,11 +119,11 @@ pub(super) async fn failure(
         .is_some_and(|head| !head.status.is_informational());
     let answer = error::answer(failure, ctx.format.is_anthropic()).filter(|_| !begun);
     let Some(answer) = answer else {
-        // An HTTP/2 stream that is dropped is reset once what was written is out; its shutdown
-        // would be a reset that discards it.
-        if !session.as_downstream().is_http2() {
-            session.as_downstream_mut().shutdown().await;
+        // A reset overtakes what was written to an HTTP/2 stream, and nothing tells when that is out.
+        if session.as_downstream().is_http2() && matches!(failure, Failure::Broken) {
+            tokio::time::sleep(BEFORE_RESET).await;
         }
+        session.as_downstream_mut().shutdown().await;
         return cut(0);
     };
     let status = answer.status.as_u16();
@@ -158,8 +162,11 @@ async fn error_answer(
         header::CONTENT_LENGTH,
         HeaderValue::from(answer.body.len()),
     );
+    let is_head = session.req_header().method == http::Method::HEAD;
     write_head(session, Box::new(head)).await?;
-    write(session, answer.body, true).await
+    // The answer to HEAD says how long the body would be, and has none.
+    let body = if is_head { Bytes::new() } else { answer.body };
+    write(session, body, true).await
 }
 
 /// Takes what is left of a short request body that is on its way anyway, so that the connection can
