@@ -21,6 +21,7 @@
 //! The modules stand in the order in which a request meets them; to read [`gateway`] from the top
 //! is to follow a request. What may use what is in `ARCHITECTURE.md`, and held by a test.
 
+pub mod cli;
 pub mod server;
 
 pub mod config;

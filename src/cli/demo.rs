@@ -1,0 +1,46 @@
+//! `standin demo`: the gateway in front of embedded providers.
+
+use super::console::{Console, Exit};
+use crate::config;
+use crate::demo::{Demo, Options, secret};
+use crate::server::{self, RunOptions};
+use crate::telemetry::logging;
+
+/// Try it: a gateway in front of two embedded providers, with requests to paste.
+///
+/// Needs no key, no network and no file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The gateway's port on 127.0.0.1; 0 takes any that is free.
+    #[arg(long, default_value_t = Options::DEFAULT_PORT)]
+    port: u16,
+
+    /// Let a stream that breaks end with an error instead of continuing it.
+    #[arg(long)]
+    no_rescue: bool,
+}
+
+pub(super) fn demo(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
+    logging::init();
+    match serve(arguments, console) {
+        Ok(()) => Exit::Fine,
+        Err(error) => {
+            console.complain(&format!("standin: {error}\n"));
+            Exit::Refused
+        }
+    }
+}
+
+fn serve(
+    arguments: &Arguments,
+    console: &mut Console<'_>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let demo = Demo::start(Options {
+        port: arguments.port,
+        rescue: !arguments.no_rescue,
+    })?;
+    let configuration = config::parse(&demo.configuration(), &secret)?;
+    console.say(&demo.page());
+    server::run(configuration, &RunOptions::default())?;
+    Ok(())
+}

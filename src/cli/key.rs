@@ -1,0 +1,129 @@
+//! `standin key`: a new key for a caller.
+
+use std::fmt::Write as _;
+
+use rustls::crypto::{GetRandomFailed, ring};
+use sha2::{Digest as _, Sha256};
+
+use super::EnvironmentArgument;
+use super::console::{Console, Exit};
+use crate::policy::Environment;
+
+/// Make a key for a caller, and the line for `keys` in the configuration.
+///
+/// The key is random (256 bits) and shown only now: the configuration has its SHA-256 alone.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Who will hold the key.
+    #[arg(long, default_value = "my-app")]
+    name: String,
+
+    /// Where its calls belong.
+    #[arg(long, value_enum, default_value = "production")]
+    environment: EnvironmentArgument,
+}
+
+pub(super) fn key(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
+    match new_key() {
+        Ok(key) => {
+            console.say(&page(&key, &arguments.name, arguments.environment.into()));
+            Exit::Fine
+        }
+        Err(GetRandomFailed) => {
+            console.complain("standin: the system gives no random numbers\n");
+            Exit::Refused
+        }
+    }
+}
+
+fn new_key() -> Result<String, GetRandomFailed> {
+    let mut random = [0; 32];
+    ring::default_provider().secure_random.fill(&mut random)?;
+    Ok(format!("sk-standin-{}", hex(&random)))
+}
+
+fn page(key: &str, name: &str, environment: Environment) -> String {
+    let digest = hex(&Sha256::digest(key));
+    let name = quoted(name);
+    format!(
+        "The key, shown only now; give it to the caller:
+
+  {key}
+
+The line for `keys` in the configuration; it does not tell the key:
+
+  - {{name: {name}, environment: {environment}, sha256: {digest}}}
+"
+    )
+}
+
+/// A name as YAML reads it: bare where nothing in it means anything to YAML.
+fn quoted(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let starts_bare = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if starts_bare && name.bytes().all(bare) && !["null", "true", "false"].contains(&name) {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::called;
+    use super::*;
+    use crate::config::parse;
+    use crate::policy::{Authentication, KeyDigest};
+
+    /// A configuration with the line that was printed, and the key.
+    fn configured(arguments: &[&str]) -> (String, crate::config::Configuration) {
+        let (exit, out, err) = called(arguments);
+        assert_eq!((exit, &*err), (Exit::Fine, ""));
+        let line = |start: &str| {
+            out.lines()
+                .find(|line| line.trim_start().starts_with(start))
+        };
+        let key = line("sk-standin-").unwrap().trim().to_owned();
+        let entry = line("- {").unwrap();
+        let text = format!(
+            "listeners: [{{address: 127.0.0.1:1}}]\nkeys:\n{entry}\n\
+             endpoints: {{a: {{url: https://a.example}}}}\n\
+             operations: [{{path: /v1/x, default_endpoint: {{production: a}}}}]\n"
+        );
+        (key, parse(&text, &|_| None).unwrap())
+    }
+
+    #[test]
+    fn the_line_opens_the_door_to_the_key() {
+        for name in ["web-shop", "null", "17", "it's: a {name}, #1 \"quoted\""] {
+            let arguments = ["key", "--name", name, "--environment", "sandbox"];
+            let (key, configuration) = configured(&arguments);
+            let Authentication::Keys(callers) = configuration.snapshot.authentication else {
+                panic!("no keys")
+            };
+            let digest = KeyDigest(Sha256::digest(&key).into());
+            let caller = callers.find(&digest).unwrap();
+            assert_eq!(
+                (&*caller.name, caller.environment),
+                (name, Environment::Sandbox)
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_has_256_random_bits() {
+        let (first, _) = configured(&["key"]);
+        let (second, _) = configured(&["key"]);
+        assert_eq!(first.len(), "sk-standin-".len() + 64);
+        assert_ne!(first, second);
+    }
+}
