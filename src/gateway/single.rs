@@ -43,11 +43,14 @@ pub(super) async fn run(
                 ledger.succeed();
                 let head = exchange.head.clone();
                 respond::begin(client, head, request_id, ledger).await?;
-                let begun = Vec::new();
-                return relay::large(client, Large { exchange, begun }, || {
-                    Some(Instant::now() + PATIENCE)
-                })
-                .await;
+                let large = Large {
+                    exchange,
+                    begun: Vec::new(),
+                };
+                let next = || Some(Instant::now() + PATIENCE);
+                let relayed = relay::large(client, large, next).await;
+                ledger.finish();
+                return relayed;
             }
             refused_key(status)
         }
