@@ -15,7 +15,9 @@
 //! ```
 //!
 //! What is refused with 400 and a closed connection, because two readers of it may see two
-//! different requests: see [`framing_problem`].
+//! different requests: see [`framing`].
+
+mod framing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use http::StatusCode;
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -33,17 +34,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use self::framing::{MAX_HEAD, Refusal};
 use super::proxy::Proxy;
 use super::shared::Gateway;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A request's head is at most this long.
-const MAX_HEAD: usize = 64 << 10;
-
-/// A request has at most this many headers.
-const MAX_HEADERS: usize = 128;
 
 /// Read at once while a head is awaited.
 const HEAD_READ: usize = 4 << 10;
@@ -142,12 +138,16 @@ impl ServerApp for Front {
             return None;
         }
         let deadline = Instant::now() + limits.request_head_timeout;
-        let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
-            || self.is_h2c(&stream) && has_http2_preface(&mut stream, deadline).await;
-        if http2 {
-            return self.proxy.process_new(stream, shutdown).await;
+        let http2 = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Ok(true),
+            _ if self.is_h2c(&stream) => begins_http2(&mut stream, deadline, shutdown).await,
+            _ => Ok(false),
+        };
+        match http2 {
+            Ok(true) => return self.proxy.process_new(stream, shutdown).await,
+            Ok(false) => self.serve_http1(stream, deadline, shutdown).await,
+            Err(unread) => self.give_up(stream, unread).await,
         }
-        self.serve_http1(stream, shutdown).await;
         None
     }
 
@@ -157,10 +157,31 @@ impl ServerApp for Front {
 }
 
 /// Whether an HTTP/2 client begins to speak; nothing is taken from the connection.
-async fn has_http2_preface(stream: &mut Stream, deadline: Instant) -> bool {
+///
+/// Its first three bytes tell it from every method of HTTP/1.1, whose requests may be shorter than
+/// the whole preface: that is waited for only where they are `PRI`.
+async fn begins_http2(
+    stream: &mut Stream,
+    deadline: Instant,
+    shutdown: &ShutdownWatch,
+) -> Result<bool, Unread> {
     let mut first = [0; HTTP2_PREFACE.len()];
-    let peeked = timeout_at(deadline, stream.try_peek(&mut first)).await;
-    matches!(peeked, Ok(Ok(true))) && first == HTTP2_PREFACE
+    let mut closing = shutdown.clone();
+    for length in [1, 2, 3, HTTP2_PREFACE.len()] {
+        let first = &mut first[..length];
+        let peeked = tokio::select! {
+            biased;
+            peeked = timeout_at(deadline, stream.try_peek(first)) => peeked,
+            _ = closing.wait_for(|closing| *closing), if length == 1 => return Err(Unread::Gone),
+        };
+        match peeked {
+            Ok(Ok(true)) if HTTP2_PREFACE.starts_with(first) => {}
+            Ok(Ok(_)) => return Ok(false),
+            Err(_) if length > 1 => return Err(Unread::TooSlow),
+            Ok(Err(_)) | Err(_) => return Err(Unread::Gone),
+        }
+    }
+    Ok(true)
 }
 
 impl Front {
@@ -173,44 +194,44 @@ impl Front {
         port.is_some_and(|port| self.h2c_ports.contains(&port))
     }
 
-    async fn serve_http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
-        let mut idle_since_begin = false;
+    /// Serves one request after the other, the first byte of the first one by `deadline`.
+    async fn serve_http1(
+        &self,
+        mut stream: Stream,
+        mut deadline: Instant,
+        shutdown: &ShutdownWatch,
+    ) {
+        let mut reused = false;
         loop {
             let head = self
-                .read_head(&mut stream, idle_since_begin, shutdown)
+                .read_head(&mut stream, deadline, reused, shutdown)
                 .await;
             let head = match head {
                 Ok(head) => head,
-                Err(Unread::Gone) => return,
-                Err(Unread::Refused(refusal)) => return refuse(&mut stream, &refusal).await,
+                Err(unread) => return self.give_up(stream, unread).await,
             };
             let mut session = ServerSession::new_http1(stream);
             session.set_pipelined_prefix(head);
             let served = self.proxy.process_new_http(session, shutdown).await;
-            let Some((reused, _)) = served.map(pingora_core::apps::ReusedHttpStream::consume)
-            else {
+            let Some((idle, _)) = served.map(ReusedHttpStream::consume) else {
                 return;
             };
-            stream = reused;
-            idle_since_begin = true;
+            stream = idle;
+            reused = true;
+            deadline = Instant::now() + self.gateway.table().snapshot.limits.keepalive_timeout;
         }
     }
 
-    /// Reads up to the end of a request's head, and whatever of its body comes along.
+    /// Reads up to the end of a request's head, and whatever of its body comes along. Its first
+    /// byte must come by `deadline`, and unless the connection is `reused` its end, too.
     async fn read_head(
         &self,
         stream: &mut Stream,
+        mut deadline: Instant,
         reused: bool,
         shutdown: &ShutdownWatch,
     ) -> Result<BytesMut, Unread> {
-        let limits = self.gateway.table().snapshot.limits;
         let mut head = BytesMut::with_capacity(HEAD_READ);
-        let patience = if reused {
-            limits.keepalive_timeout
-        } else {
-            limits.request_head_timeout
-        };
-        let mut deadline = Instant::now() + patience;
         let mut closing = shutdown.clone();
         let first = tokio::select! {
             biased;
@@ -221,12 +242,13 @@ impl Front {
             return Err(Unread::Gone);
         }
         if reused {
+            let limits = self.gateway.table().snapshot.limits;
             deadline = Instant::now() + limits.request_head_timeout;
         }
         let mut searched = 0;
         loop {
             if let Some(end) = head_end(&head, searched) {
-                return match framing_problem(&head[..end]) {
+                return match framing::problem(&head[..end]) {
                     None => Ok(head),
                     Some(problem) => Err(Unread::Refused(problem)),
                 };
@@ -239,12 +261,21 @@ impl Front {
             match timeout_at(deadline, stream.read_buf(&mut head)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Err(Unread::Gone),
-                Err(_) => {
-                    return Err(Unread::Refused(Refusal::too_slow(
-                        limits.request_head_timeout,
-                    )));
-                }
+                Err(_) => return Err(Unread::TooSlow),
             }
+        }
+    }
+
+    /// Closes a connection that brings no request, and says why where there was part of one.
+    async fn give_up(&self, mut stream: Stream, unread: Unread) {
+        match unread {
+            Unread::Gone => {}
+            Unread::TooSlow => {
+                let limits = self.gateway.table().snapshot.limits;
+                let refusal = Refusal::too_slow(limits.request_head_timeout);
+                refuse(&mut stream, &refusal).await;
+            }
+            Unread::Refused(refusal) => refuse(&mut stream, &refusal).await,
         }
     }
 }
@@ -253,42 +284,9 @@ impl Front {
 enum Unread {
     /// Nobody is there, or nobody will be served any more.
     Gone,
+    /// The deadline passed within a head.
+    TooSlow,
     Refused(Refusal),
-}
-
-/// What a connection gets before it is closed.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn bad(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: "invalid_request_framing",
-            message: message.into(),
-        }
-    }
-
-    fn too_large() -> Self {
-        Self {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            code: "request_head_too_large",
-            message: format!(
-                "The request's head is larger than {MAX_HEAD} bytes or has more than {MAX_HEADERS} headers. Send fewer and shorter headers."
-            ),
-        }
-    }
-
-    fn too_slow(limit: Duration) -> Self {
-        Self {
-            status: StatusCode::REQUEST_TIMEOUT,
-            code: "request_timeout",
-            message: format!("The request's head didn't arrive within {limit:?}. Send it again."),
-        }
-    }
 }
 
 async fn refuse(stream: &mut Stream, refusal: &Refusal) {
@@ -300,9 +298,10 @@ async fn refuse(stream: &mut Stream, refusal: &Refusal) {
     }})
     .to_string();
     let answer = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n{body}",
         refusal.status,
         body.len(),
+        refusal.header,
     );
     let told = async {
         stream.write_all(answer.as_bytes()).await?;
@@ -331,72 +330,6 @@ fn head_end(head: &[u8], searched: usize) -> Option<usize> {
     }
 }
 
-/// What makes a head ambiguous, or no head of HTTP/1.x at all:
-///
-/// - a line that ends without CR, a space before a colon, folded lines, control characters;
-/// - `content-length` with `transfer-encoding`, twice, or no plain number;
-/// - a `transfer-encoding` that is not exactly `chunked`, or in HTTP/1.0;
-/// - no `host` (in HTTP/1.1), or several.
-fn framing_problem(head: &[u8]) -> Option<Refusal> {
-    let bare = memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r');
-    if bare {
-        return Some(Refusal::bad(
-            "A line of the request's head ends with LF alone. End lines with CRLF.",
-        ));
-    }
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => {
-            return Some(Refusal::bad("The request's head is incomplete."));
-        }
-        Err(httparse::Error::TooManyHeaders) => return Some(Refusal::too_large()),
-        Err(error) => {
-            return Some(Refusal::bad(format!(
-                "The request's head is malformed: {error}."
-            )));
-        }
-    }
-    let version = request.version.unwrap_or_default();
-    let mut lengths = 0;
-    let mut codings = 0;
-    let mut hosts = 0;
-    for header in request.headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            lengths += 1;
-            if header.value.is_empty() || !header.value.iter().all(u8::is_ascii_digit) {
-                return Some(Refusal::bad("The content-length is no number."));
-            }
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            codings += 1;
-            if !header.value.eq_ignore_ascii_case(b"chunked") {
-                return Some(Refusal::bad(
-                    "The only transfer-encoding that is understood is `chunked`, alone.",
-                ));
-            }
-        } else if header.name.eq_ignore_ascii_case("host") {
-            hosts += 1;
-        }
-    }
-    if lengths + codings > 1 {
-        return Some(Refusal::bad(
-            "The body's length is said more than once. Send one content-length, or transfer-encoding: chunked, never both.",
-        ));
-    }
-    if codings > 0 && version == 0 {
-        return Some(Refusal::bad(
-            "HTTP/1.0 has no transfer-encoding. Send a content-length.",
-        ));
-    }
-    if hosts > 1 || hosts == 0 && version == 1 {
-        return Some(Refusal::bad(
-            "A request of HTTP/1.1 has exactly one host header.",
-        ));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,42 +349,5 @@ mod tests {
             }
         }
         assert_eq!(head_end(b"GET / HTTP/1.1\n\nx", 0), Some(16));
-    }
-
-    #[test]
-    fn what_two_readers_could_read_differently_is_refused() {
-        let head = |lines: &str| format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\n");
-        for fine in [
-            "",
-            "content-length: 5\r\n",
-            "Transfer-Encoding: Chunked\r\n",
-            "x-empty:\r\n",
-        ] {
-            assert!(framing_problem(head(fine).as_bytes()).is_none(), "{fine:?}");
-        }
-        for bad in [
-            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
-            "content-length: 5\r\ncontent-length: 5\r\n",
-            "content-length: 5\r\ncontent-length: 6\r\n",
-            "content-length: 5, 5\r\n",
-            "content-length: +5\r\n",
-            "content-length: 0x5\r\n",
-            "content-length:\r\n",
-            "transfer-encoding: chunked, identity\r\n",
-            "transfer-encoding: xchunked\r\n",
-            "transfer-encoding: \x0bchunked\r\n",
-            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
-            "transfer-encoding : chunked\r\n",
-            "content-length: 5\r\n folded: x\r\n",
-            "x: a\nb: c\r\n",
-            "x: a\0b\r\n",
-            "host: b\r\n",
-        ] {
-            assert!(framing_problem(head(bad).as_bytes()).is_some(), "{bad:?}");
-        }
-        assert!(framing_problem(b"GET / HTTP/1.1\r\n\r\n").is_some());
-        assert!(framing_problem(b"GET / HTTP/1.0\r\n\r\n").is_none());
-        assert!(framing_problem(b"GET / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n").is_some());
-        assert!(framing_problem(b"HELLO\r\n\r\n").is_some());
     }
 }
