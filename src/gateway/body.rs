@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use pingora_core::ErrorType;
+use http::{Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::{Error, ErrorType};
 use pingora_proxy::Session;
 use tokio::time::{Instant, timeout_at};
 
@@ -75,8 +77,7 @@ pub(super) async fn read(
         .as_downstream_mut()
         .set_read_timeout(Some(limits.request_body_timeout));
     if expects_continue(session) {
-        let interim = session.as_downstream_mut().write_continue_response();
-        interim.await.map_err(|_| Failure::ClientGone)?;
+        go_on(session.as_downstream_mut()).await?;
     }
     let mut whole = BytesMut::new();
     while let Some(piece) = next_piece(session, deadline, limits).await? {
@@ -108,28 +109,70 @@ async fn next_piece(
     deadline: Instant,
     limits: &Limits,
 ) -> Result<Option<Bytes>, Failure> {
-    let reading = session.as_downstream_mut().read_request_body();
-    match timeout_at(deadline, reading).await {
+    let session = session.as_downstream_mut();
+    // The session's own timeout between two reads is there in HTTP/1.1 alone.
+    let next_read = Instant::now() + limits.request_body_timeout;
+    match timeout_at(deadline.min(next_read), session.read_request_body()).await {
         Ok(Ok(piece)) => Ok(piece),
-        Ok(Err(error)) => Err(match error.etype() {
-            ErrorType::ReadTimedout => Rejection::too_slow(limits.request_body_timeout).into(),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error => {
-                Failure::ClientGone
+        Ok(Err(error)) => {
+            let failure = failed_read(&error, limits);
+            if let Failure::Rejected(_) = failure {
+                // Where the next request would begin is anybody's guess.
+                session.set_keepalive(None);
             }
-            _ => Rejection::bad_body(
-                "invalid_body_framing",
-                "The request's body is not framed as its head says: its chunks are malformed.",
-            )
-            .into(),
-        }),
+            Err(failure)
+        }
+        Err(_) if next_read < deadline => {
+            Err(Rejection::too_slow(limits.request_body_timeout).into())
+        }
         Err(_) => Err(Rejection::too_slow(limits.request_body_total).into()),
     }
 }
 
+/// What it means that a body could not be read.
+pub(super) fn failed_read(error: &Error, limits: &Limits) -> Failure {
+    match error.etype() {
+        ErrorType::ReadTimedout => Rejection::too_slow(limits.request_body_timeout).into(),
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Rejection::bad_body(
+            "invalid_body_framing",
+            "The request's body is not framed as its head says: its chunks are malformed.",
+        )
+        .into(),
+        _ => Failure::ClientGone,
+    }
+}
+
+/// Admits a body that Pingora will read and pass on, piece by piece.
+///
+/// # Errors
+/// 413 for a length over the limit, before a byte of it is read.
+pub(super) fn pass_on(session: &mut Session, limits: &Limits) -> Result<(), Rejection> {
+    let length = content_length(&session.req_header().headers);
+    if length.is_some_and(|length| length > limits.request_body) {
+        return Err(Rejection::too_large(limits.request_body));
+    }
+    let session = session.as_downstream_mut();
+    session.set_read_timeout(Some(limits.request_body_timeout));
+    Ok(())
+}
+
+/// Whether the client waits for a word before it sends the body. In HTTP/1.0 there is no such word
+/// (RFC 9110, section 10.1.1).
 fn expects_continue(session: &Session) -> bool {
-    session
-        .req_header()
-        .headers
-        .get(http::header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    let request = session.req_header();
+    request.version != Version::HTTP_10
+        && request
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Tells the client to send the body.
+async fn go_on(session: &mut ServerSession) -> Result<(), Failure> {
+    // An answer before the body's end makes Pingora give the connection up, and it takes this one
+    // for an answer.
+    let keepalive = session.get_keepalive();
+    let written = session.write_continue_response().await;
+    session.set_keepalive(keepalive);
+    written.map_err(|_| Failure::ClientGone)
 }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -20,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use tokio::time::Instant;
 
+use super::body;
 use super::error::Failure;
 use super::ledger::Ledger;
 use super::native::Native;
@@ -81,6 +83,8 @@ impl ProxyHttp for Proxy {
         match serve(&self.0, session, ctx).await {
             Ok(Served::Answered) => Ok(true),
             Ok(Served::PassOn(endpoint)) => {
+                let limits = &ctx.table.snapshot.limits;
+                body::pass_on(session, limits).map_err(|rejection| ctx.fail(rejection.into()))?;
                 ctx.native = Some(Native::new(endpoint));
                 Ok(false)
             }
@@ -104,9 +108,14 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            // Pingora would write the end of the chunks for it, and once more for the end: what is
+            // too much would be the beginning of the connection's next request.
+            *body = None;
+        }
         let limit = ctx.table.snapshot.limits.request_body;
         let passed = ctx.native.as_mut().map(|native| native.count(body, limit));
         passed
@@ -128,10 +137,14 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // What follows is no body, and may pause as long as it likes.
+            session.as_downstream_mut().set_read_timeout(None);
+        }
         let judged = ctx
             .native
             .as_ref()
@@ -178,6 +191,10 @@ impl ProxyHttp for Proxy {
             .take()
             .unwrap_or_else(|| ctx.native_failure(error));
         ctx.record.error = Some(failure.code());
+        if ctx.native.is_some() {
+            // Pingora closes the connection, whatever it is told of it.
+            session.as_downstream_mut().set_keepalive(None);
+        }
         respond::failure(session, &failure, ctx).await
     }
 
@@ -232,7 +249,7 @@ impl RequestContext {
     /// What an error of Pingora's own path amounts to.
     fn native_failure(&mut self, error: &Error) -> Failure {
         if *error.esource() == ErrorSource::Downstream {
-            return Failure::ClientGone;
+            return body::failed_read(error, &self.table.snapshot.limits);
         }
         match &mut self.native {
             Some(native) => {
