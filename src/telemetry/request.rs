@@ -34,7 +34,7 @@ pub struct RequestRecord {
     pub started: SystemTime,
     /// The address of the client's end of the connection; none on a Unix socket.
     pub client: Option<IpAddr>,
-    /// The name of the caller's key; none before it is known, or where no keys are used.
+    /// The name of the caller's key, or `anonymous` where no keys are used; none before it is known.
     pub caller: Option<Arc<str>>,
     /// Where the request goes; none before it is known.
     pub environment: Option<Environment>,
