@@ -188,7 +188,7 @@ fn assemble(configuration: Configuration, options: &RunOptions) -> Result<Assemb
         access_log,
         ..
     } = configuration;
-    conf.daemon = options.daemon;
+    conf.daemon |= options.daemon;
     let patience = Duration::from_secs(
         conf.grace_period_seconds.unwrap_or_default()
             + conf.graceful_shutdown_timeout_seconds.unwrap_or_default(),
