@@ -156,10 +156,10 @@ impl Running {
 
     fn end(&mut self) {
         self.begin_stop();
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                log::error!("the server's thread has panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the server's thread has panicked");
         }
     }
 }

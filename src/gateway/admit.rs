@@ -83,25 +83,25 @@ pub(super) fn readable(
     has_body: bool,
 ) -> Result<(), Rejection> {
     let headers = &request.headers;
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(Rejection::unsupported(
-                "unsupported_content_encoding",
-                format!(
-                    "A body with content-encoding {encoding:?} can't be read for its model. Send it uncompressed."
-                ),
-            ));
-        }
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Rejection::unsupported(
+            "unsupported_content_encoding",
+            format!(
+                "A body with content-encoding {encoding:?} can't be read for its model. Send it uncompressed."
+            ),
+        ));
     }
-    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
-        if !is_json(kind.as_bytes()) {
-            return Err(Rejection::unsupported(
-                "unsupported_content_type",
-                format!(
-                    "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
-                ),
-            ));
-        }
+    if let Some(kind) = headers.get(header::CONTENT_TYPE)
+        && !is_json(kind.as_bytes())
+    {
+        return Err(Rejection::unsupported(
+            "unsupported_content_type",
+            format!(
+                "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
+            ),
+        ));
     }
     if content_length(headers).is_some_and(|length| length > snapshot.limits.request_body) {
         return Err(Rejection::too_large(snapshot.limits.request_body));

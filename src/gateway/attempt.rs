@@ -25,12 +25,15 @@ use super::deadlines::Deadlines;
 use super::error::Failure;
 use super::exchange::{self, Exchange};
 use super::hold::{Held, hold};
-use super::judge::{ExchangeFault, Outcome, Verdict, judge_answer, judge_fault, suspend_for};
+use super::judge::{
+    ExchangeFault, Outcome, Reason, Verdict, judge_answer, judge_fault, suspend_for,
+};
 use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
+use super::single::is_about_own_key;
 use super::suspension::Permit;
-use super::table::Table;
+use super::table::{EndpointLinks, Table};
 use crate::policy::{Chain, FailoverPolicy, Format, StreamRescue, Target};
 use crate::provider;
 
@@ -196,8 +199,11 @@ impl<'a> Trip<'a> {
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {
             Ok(Ok(exchange)) => {
-                ledger.answered(exchange.head.status, endpoint.backend_name(exchange.backend));
-                self.judge(client, exchange, &deadlines).await
+                ledger.answered(
+                    exchange.head.status,
+                    endpoint.backend_name(exchange.backend),
+                );
+                self.judge(client, endpoint, exchange, &deadlines).await
             }
             Ok(Err(fault)) => Err(Judged::Verdict(judge_fault(fault))),
             Err(Interrupted::Deadline) => Err(Judged::Verdict(deadlines.missed_head())),
@@ -216,6 +222,10 @@ impl<'a> Trip<'a> {
                 ledger.fail(&verdict);
                 Ok(Err(verdict))
             }
+            Err(Judged::KeyRefused(verdict)) => {
+                ledger.fail(&verdict);
+                Err(ledger.exhausted(plan.table).into())
+            }
             Err(Judged::ClientGone) => {
                 ledger.client_gone();
                 Err(Failure::ClientGone)
@@ -226,6 +236,7 @@ impl<'a> Trip<'a> {
     async fn judge(
         &self,
         client: &mut Client<'_>,
+        endpoint: &EndpointLinks,
         exchange: Exchange,
         deadlines: &Deadlines,
     ) -> Result<Held, Judged> {
@@ -239,7 +250,13 @@ impl<'a> Trip<'a> {
             held.error_body(),
             SystemTime::now(),
         );
+        // Where the policy says that such a status is no reason to go on. What a code says is about
+        // the request: a content filter may answer 403.
+        let by_status = matches!(verdict.reason, Reason::Status(_));
         match verdict.outcome {
+            Outcome::ClientFault if by_status && is_about_own_key(endpoint, head.status) => {
+                Err(Judged::KeyRefused(verdict))
+            }
             Outcome::Success | Outcome::ClientFault => Ok(held),
             _ => Err(Judged::Verdict(verdict)),
         }
@@ -249,6 +266,8 @@ impl<'a> Trip<'a> {
 /// How an attempt ended without an answer to show.
 pub(super) enum Judged {
     Verdict(Verdict),
+    /// The gateway's own key was refused, and nobody else is to be asked.
+    KeyRefused(Verdict),
     ClientGone,
 }
 
@@ -264,13 +283,13 @@ fn succeed(plan: &Plan<'_>, target: &Target, permit: Permit<'_>, held: &Held) {
     if plan.policy.suspend_duration.is_zero() {
         return;
     }
-    if let Some(reset) = provider::quota_used_up(&held.head().headers, SystemTime::now()) {
-        if let Some(span) = suspend_for(plan.policy, reset) {
-            let now = Instant::now().into_std();
-            plan.table
-                .pair(target.pair)
-                .suspend(now, now + span, "quota_used_up");
-        }
+    if let Some(reset) = provider::quota_used_up(&held.head().headers, SystemTime::now())
+        && let Some(span) = suspend_for(plan.policy, reset)
+    {
+        let now = Instant::now().into_std();
+        plan.table
+            .pair(target.pair)
+            .suspend(now, now + span, "quota_used_up");
     }
 }
 

@@ -67,6 +67,6 @@ impl<'a> Client<'a> {
                 _ => return,
             }
         }
-        pending().await
+        pending::<()>().await;
     }
 }

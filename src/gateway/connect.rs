@@ -15,6 +15,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -165,7 +166,7 @@ pub(super) enum Connection {
         reused: bool,
     },
     /// One stream of an HTTP/2 connection.
-    Http2(Http2Stream),
+    Http2(Box<Http2Stream>),
 }
 
 /// The way to one backend: its addresses, how to connect, and the connections that are idle.
@@ -246,18 +247,20 @@ impl Link {
         self: &Arc<Self>,
         fresh: bool,
     ) -> Result<Connection, ExchangeFault> {
-        if !fresh && self.speaks_http1.load(Ordering::Relaxed) {
-            if let Some(stream) = self.take_idle() {
-                return Ok(Connection::Http1 {
-                    stream,
-                    reused: true,
-                });
-            }
+        if !fresh
+            && self.speaks_http1.load(Ordering::Relaxed)
+            && let Some(stream) = self.take_idle()
+        {
+            return Ok(Connection::Http1 {
+                stream,
+                reused: true,
+            });
         }
         let peers = self.peers().await?;
         let mut last = ExchangeFault::Dns;
         for peer in peers {
-            match self.open(&peer, fresh).await {
+            // Rare and large: a request's future needn't have room for a TLS handshake.
+            match Box::pin(self.open(&peer, fresh)).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) => last = fault,
             }
@@ -285,10 +288,8 @@ impl Link {
             });
         }
         let http2 = &self.connectors.http2;
-        if !fresh {
-            if let Ok(Some(session)) = http2.reused_http_session(&**peer).await {
-                return Ok(Connection::Http2(self.http2_stream(peer, session, true)));
-            }
+        if !fresh && let Ok(Some(session)) = http2.reused_http_session(&**peer).await {
+            return Ok(Connection::Http2(self.http2_stream(peer, session, true)));
         }
         let opened: Result<HttpSession<()>, _> = http2.new_http_session(&**peer).await;
         match opened.map_err(|error| connect_fault(&error))? {
@@ -312,13 +313,13 @@ impl Link {
         peer: &Arc<HttpPeer>,
         session: Http2Session,
         reused: bool,
-    ) -> Http2Stream {
-        Http2Stream {
+    ) -> Box<Http2Stream> {
+        Box::new(Http2Stream {
             session: Some(session),
             reused,
             peer: peer.clone(),
             link: self.clone(),
-        }
+        })
     }
 
     fn take_idle(&self) -> Option<Stream> {
@@ -538,8 +539,17 @@ pub(super) fn connect_fault(error: &Error) -> ExchangeFault {
             ExchangeFault::Malformed
         }
         ErrorType::ConnectionClosed => ExchangeFault::Closed,
+        _ if was_reset(error) => ExchangeFault::Reset,
         _ => ExchangeFault::Refused,
     }
+}
+
+/// Whether somebody was there, who went away in the moment in which the connection was made.
+fn was_reset(error: &Error) -> bool {
+    let cause: &dyn std::error::Error = error.root_cause();
+    std::iter::successors(Some(cause), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::ConnectionReset)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,15 +8,19 @@
 //! a byte of an answer has come, the request goes out once more on a fresh connection, and nobody
 //! counts it as an attempt.
 
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use h2::SendStream;
 use http::HeaderMap;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 
 use super::connect::{Connection, Http2Stream, Link};
-use super::http1::Http1;
+use super::http1::{Http1, say_length_once};
 use super::judge::ExchangeFault;
 use super::outgoing::Outgoing;
 use super::table::EndpointLinks;
@@ -34,7 +38,7 @@ pub(super) struct Exchange {
 
 enum Wire {
     Http1(Box<Http1>),
-    Http2(Http2Stream),
+    Http2(Box<Http2Stream>),
 }
 
 /// Sends `outgoing` to `endpoint` and reads the answer's head.
@@ -82,7 +86,8 @@ async fn on_backend(
             }
             Connection::Http2(stream) => {
                 let reused = stream.reused;
-                let tried = over_http2(stream, endpoint, backend, outgoing, target).await;
+                let exchange = over_http2(stream, endpoint, backend, outgoing, target);
+                let tried = Box::pin(exchange).await;
                 (reused, tried)
             }
         };
@@ -129,7 +134,7 @@ async fn over_http1(
 }
 
 async fn over_http2(
-    mut stream: Http2Stream,
+    mut stream: Box<Http2Stream>,
     endpoint: &EndpointLinks,
     backend: usize,
     outgoing: &Outgoing,
@@ -145,28 +150,56 @@ async fn over_http2(
     let empty = pieces.iter().all(Bytes::is_empty);
     let answered = async {
         session.write_request_header(head, empty)?;
-        if !empty {
-            let [before, model, after] = pieces;
-            for piece in [before, model] {
-                if !piece.is_empty() {
-                    session.write_request_body(piece, false).await?;
-                }
+        if let Some(body) = session.take_request_body_writer().filter(|_| !empty) {
+            let sending = send_over_http2(body, pieces);
+            let mut sending = pin!(sending);
+            // A server may answer before it has read all: then the rest stays unsent.
+            tokio::select! {
+                biased;
+                read = session.read_response_header() => read?,
+                () = &mut sending => session.read_response_header().await?,
             }
-            // An early answer ends the stream's sending side; the answer is what counts then.
-            let _ = session.write_request_body(after, true).await;
+        } else {
+            session.read_response_header().await?;
         }
-        session.read_response_header().await?;
         session
             .response_header()
             .map(|head| Box::new(head.clone()))
             .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))
     };
     match answered.await {
-        Ok(head) => Ok((head, Wire::Http2(stream))),
+        Ok(mut head) => {
+            // From here on nobody has to know, the client's connection least of all.
+            head.set_version(http::Version::HTTP_11);
+            say_length_once(&mut head);
+            Ok((head, Wire::Http2(stream)))
+        }
         Err(error) => Err(Unanswered {
             silent: connection_died(&error),
             fault: http2_fault(&error),
         }),
+    }
+}
+
+/// Sends a request's body as fast as the server takes it. What stops it is told by the answer, or by
+/// its absence.
+async fn send_over_http2(mut body: SendStream<Bytes>, pieces: [Bytes; 3]) {
+    let mut pieces = pieces
+        .into_iter()
+        .filter(|piece| !piece.is_empty())
+        .peekable();
+    while let Some(mut piece) = pieces.next() {
+        while !piece.is_empty() {
+            body.reserve_capacity(piece.len());
+            let Some(Ok(granted)) = poll_fn(|context| body.poll_capacity(context)).await else {
+                return pending().await;
+            };
+            let part = piece.split_to(granted.min(piece.len()));
+            let last = piece.is_empty() && pieces.peek().is_none();
+            if body.send_data(part, last).is_err() {
+                return pending().await;
+            }
+        }
     }
 }
 
@@ -190,11 +223,11 @@ impl Exchange {
             Wire::Http2(stream) => {
                 let session = stream.session()?;
                 let read = session.read_response_body().await;
-                match read.map_err(|error| http2_fault(&error))? {
+                match read.map_err(|error| http2_body_fault(&error))? {
                     Some(piece) => Ok(Some(piece)),
                     None => match session.check_response_end_or_error() {
                         Ok(_) => Ok(None),
-                        Err(error) => Err(http2_fault(&error)),
+                        Err(error) => Err(http2_body_fault(&error)),
                     },
                 }
             }
@@ -223,10 +256,10 @@ impl Exchange {
     /// Puts the connection back for the next exchange, if this one has left it clean; what stays is
     /// the answer's head.
     pub(super) fn finish(self) -> Box<ResponseHeader> {
-        if let Wire::Http1(http1) = self.wire {
-            if let Some(stream) = http1.into_idle() {
-                self.link.put_idle(stream);
-            }
+        if let Wire::Http1(http1) = self.wire
+            && let Some(stream) = http1.into_idle()
+        {
+            self.link.put_idle(stream);
         }
         self.head
     }
@@ -234,11 +267,31 @@ impl Exchange {
 
 fn http2_fault(error: &Error) -> ExchangeFault {
     match error.etype() {
-        ErrorType::ConnectionClosed => ExchangeFault::Closed,
+        ErrorType::ConnectionClosed => return ExchangeFault::Closed,
         ErrorType::InvalidH2 | ErrorType::InvalidHTTPHeader | ErrorType::H2Downgrade => {
-            ExchangeFault::Malformed
+            return ExchangeFault::Malformed;
         }
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ExchangeFault::Timeout,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => return ExchangeFault::Timeout,
+        _ => {}
+    }
+    match error.root_cause().downcast_ref::<h2::Error>() {
+        Some(cause) if cause.is_io() => match cause.get_io().map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidData) => ExchangeFault::Tls,
+            // The connection has ended, and nobody has said why.
+            Some(io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof) => ExchangeFault::Closed,
+            _ => ExchangeFault::Reset,
+        },
+        // It was not the server that gave up, but we on what it sent.
+        Some(cause) if cause.is_library() => ExchangeFault::Malformed,
+        Some(cause) if cause.is_go_away() => ExchangeFault::Closed,
         _ => ExchangeFault::Reset,
+    }
+}
+
+/// The same for an answer whose head is here.
+fn http2_body_fault(error: &Error) -> ExchangeFault {
+    match http2_fault(error) {
+        ExchangeFault::Closed => ExchangeFault::Truncated,
+        fault => fault,
     }
 }

@@ -7,8 +7,9 @@
 //! [`ExchangeFault::Malformed`] and the connection is not used again.
 //!
 //! ```text
-//! send ──> head ──> body ... ──> None ──> into_idle (only if the framing left nothing behind)
-//!            └─ 1xx: read past
+//! send ──> head ──> body ... ──> None ──> into_idle (only if nothing is left behind, either way)
+//!   │        └─ 1xx: read past
+//!   └─ the answer comes before all is sent: the rest stays unsent
 //! ```
 //!
 //! Framing, after RFC 9112, section 6.3:
@@ -56,6 +57,11 @@ pub(super) struct Http1 {
     trailers: Option<HeaderMap>,
     keep_alive: bool,
     received: bool,
+    /// All of the request has left. If not, the server would take the next one for its rest.
+    sent: bool,
+    /// The answer's head, where it came before all was sent.
+    early: Option<Box<ResponseHeader>>,
+    interim: usize,
 }
 
 enum Framing {
@@ -76,6 +82,9 @@ impl Http1 {
             trailers: None,
             keep_alive: false,
             received: false,
+            sent: false,
+            early: None,
+            interim: 0,
         }
     }
 
@@ -85,8 +94,10 @@ impl Http1 {
         self.received
     }
 
-    /// Sends a request's head and the pieces of its body, in one write if the kernel takes it. A
-    /// server may answer before it has read all: then the rest stays unsent.
+    /// Sends a request's head and the pieces of its body, in one write if the kernel takes it.
+    ///
+    /// A server may answer before it has read all: then the rest stays unsent. Interim answers say
+    /// the contrary, that it is reading.
     pub(super) async fn send(
         &mut self,
         head: &[u8],
@@ -94,71 +105,102 @@ impl Http1 {
     ) -> Result<(), ExchangeFault> {
         let mut slices = [head, body[0], body[1], body[2]].map(IoSlice::new);
         let mut left = &mut slices[..];
-        let sent = poll_fn(|context| self.poll_send(context, &mut left)).await;
-        match sent {
-            Ok(()) => Ok(()),
+        match poll_fn(|context| self.poll_send(context, &mut left)).await {
+            Ok(sent) => self.sent = sent,
+            Err(ExchangeFault::Malformed) => return Err(ExchangeFault::Malformed),
             // A server that refuses a body closes early, but what it said may be here.
-            Err(_) if self.fill(HEAD_READ).await.is_ok_and(|read| read > 0) => Ok(()),
-            Err(error) => Err(io_fault(&error)),
+            Err(fault) => match self.fill(HEAD_READ).await {
+                Ok(1..) => {}
+                _ if !self.buffer.is_empty() => {}
+                _ => return Err(fault),
+            },
         }
+        Ok(())
     }
 
+    /// Whether all was sent: if not, the answer is here, or the server has closed.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
         left: &mut &mut [IoSlice<'_>],
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<bool, ExchangeFault>> {
         loop {
             IoSlice::advance_slices(left, 0);
-            if left.is_empty() {
-                return Pin::new(&mut self.stream).poll_flush(context);
-            }
-            match Pin::new(&mut self.stream).poll_write_vectored(context, left) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => IoSlice::advance_slices(left, written),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            let stream = Pin::new(&mut self.stream);
+            let progress = if left.is_empty() {
+                stream.poll_flush(context).map_ok(|()| None)
+            } else {
+                stream.poll_write_vectored(context, left).map_ok(Some)
+            };
+            match progress {
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Ok(Some(0))) => return Poll::Ready(Err(ExchangeFault::Closed)),
+                Poll::Ready(Ok(Some(written))) => IoSlice::advance_slices(left, written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(io_fault(&error))),
                 Poll::Pending => {
-                    let read = ready!(self.poll_fill(context, HEAD_READ))?;
-                    if read == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    let read = ready!(self.poll_fill(context, HEAD_READ));
+                    if read.map_err(|error| io_fault(&error))? == 0 {
+                        return Poll::Ready(Ok(false));
                     }
-                    // An answer before the request's end: the connection is of no further use.
-                    return Poll::Ready(Ok(()));
+                    self.early = self.take_head()?;
+                    if self.early.is_some() {
+                        return Poll::Ready(Ok(false));
+                    }
                 }
             }
         }
     }
 
     /// Reads the answer's head: without the headers that are about this connection alone.
+    ///
+    /// # Errors
+    /// `Closed` or `Reset` before it, `Truncated` within it, `Malformed`.
     pub(super) async fn read_head(
         &mut self,
         method: &http::Method,
     ) -> Result<Box<ResponseHeader>, ExchangeFault> {
-        let mut interim = 0;
+        if let Some(head) = self.early.take() {
+            return self.accept_head(head, method);
+        }
         loop {
-            if !self.buffer.is_empty() {
-                if let Some((head, length)) = parse_head(&self.buffer)? {
-                    self.buffer.advance(length);
-                    if !head.status.is_informational() {
-                        return self.accept_head(head, method);
-                    }
-                    interim += 1;
-                    if head.status == StatusCode::SWITCHING_PROTOCOLS || interim > MAX_INTERIM {
-                        return Err(ExchangeFault::Malformed);
-                    }
-                    continue;
-                }
-                if self.buffer.len() > MAX_HEAD {
-                    return Err(ExchangeFault::Malformed);
-                }
+            if let Some(head) = self.take_head()? {
+                return self.accept_head(head, method);
             }
             match self.fill(HEAD_READ).await {
-                Ok(0) if self.buffer.is_empty() => return Err(ExchangeFault::Closed),
-                Ok(0) => return Err(ExchangeFault::Truncated),
-                Ok(_) => {}
-                Err(error) => return Err(io_fault(&error)),
+                Ok(1..) => {}
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(io_fault(&error));
+                }
+                // In order, or with TLS by a mere FIN.
+                _ if self.buffer.is_empty() => return Err(ExchangeFault::Closed),
+                _ => return Err(ExchangeFault::Truncated),
             }
         }
+    }
+
+    /// The answer's head, if all of it is here; interim answers before it are dropped.
+    fn take_head(&mut self) -> Result<Option<Box<ResponseHeader>>, ExchangeFault> {
+        while !self.buffer.is_empty() {
+            let parsed = parse_head(&self.buffer)?;
+            let length = parsed
+                .as_ref()
+                .map_or(self.buffer.len(), |(_, length)| *length);
+            if length > MAX_HEAD {
+                return Err(ExchangeFault::Malformed);
+            }
+            let Some((head, _)) = parsed else {
+                return Ok(None);
+            };
+            self.buffer.advance(length);
+            if !head.status.is_informational() {
+                return Ok(Some(head));
+            }
+            self.interim += 1;
+            if head.status == StatusCode::SWITCHING_PROTOCOLS || self.interim > MAX_INTERIM {
+                return Err(ExchangeFault::Malformed);
+            }
+        }
+        Ok(None)
     }
 
     fn accept_head(
@@ -169,6 +211,7 @@ impl Http1 {
         self.framing = framing(&head, method)?;
         self.keep_alive = keeps_alive(&head) && !matches!(self.framing, Framing::UntilClose);
         strip_connection_headers(&mut head);
+        say_length_once(&mut head);
         Ok(head)
     }
 
@@ -253,7 +296,7 @@ impl Http1 {
     /// The connection, if the exchange has left it as it found it.
     pub(super) fn into_idle(self) -> Option<Stream> {
         let clean = matches!(self.framing, Framing::Done) && self.buffer.is_empty();
-        (self.keep_alive && clean).then_some(self.stream)
+        (self.sent && self.keep_alive && clean).then_some(self.stream)
     }
 
     async fn fill(&mut self, size: usize) -> io::Result<usize> {
@@ -386,6 +429,19 @@ fn strip_connection_headers(head: &mut ResponseHeader) {
     }
     for name in HOP_BY_HOP {
         head.remove_header(&name);
+    }
+}
+
+/// Lengths that agree become one, and a 204 says none (RFC 9110, section 8.6): the next reader may be
+/// less patient.
+pub(super) fn say_length_once(head: &mut ResponseHeader) {
+    let lengths = head.headers.get_all(header::CONTENT_LENGTH);
+    if head.status == StatusCode::NO_CONTENT {
+        head.remove_header(&header::CONTENT_LENGTH);
+    } else if lengths.iter().nth(1).is_some() {
+        let length = head.headers[header::CONTENT_LENGTH].clone();
+        // It replaces what is there, so the map doesn't grow, which alone could fail.
+        let _ = head.insert_header(header::CONTENT_LENGTH, length);
     }
 }
 
