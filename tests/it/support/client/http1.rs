@@ -62,6 +62,11 @@ impl Connection {
         self.lever.reset_on_close();
     }
 
+    /// Whether anything has come that was not read yet: an answer, or the end.
+    pub fn has_answer(&self) -> bool {
+        !self.reader.buffered().is_empty() || self.lever.unread() != Unread::Nothing
+    }
+
     /// Reads one whole answer to a request that was no HEAD. Panics where there is none.
     pub async fn response(&mut self) -> Response {
         let response = self.try_response().await;
