@@ -229,6 +229,16 @@ impl Gateway {
 
     /// The access log's lines so far: everything that was accounted for before this call.
     pub fn log(&self) -> Vec<Value> {
+        self.log_text()
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
+    }
+
+    /// The same as it is in the file.
+    pub fn log_text(&self) -> String {
         assert!(
             self.running
                 .gateway
@@ -236,12 +246,7 @@ impl Gateway {
                 .flush(Duration::from_secs(5)),
             "the access log isn't written"
         );
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
-            })
-            .collect()
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits for the access log to have `count` lines: a line is written after its answer.
