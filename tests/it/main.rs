@@ -6,5 +6,8 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod access_log;
+mod answers;
 mod failover;
 mod support;
+mod suspension;
