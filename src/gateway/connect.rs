@@ -48,6 +48,11 @@ const DNS_REFRESH: Duration = Duration::from_secs(30);
 /// Streams at once on one HTTP/2 connection; the server's own limit counts where it is lower.
 const HTTP2_STREAMS: usize = 100;
 
+/// What a server may send of an answer that nobody reads on. All streams of a connection together
+/// stay within the window of the connection (Pingora's default: 8 MiB), so that slow readers can't
+/// hold up the others.
+const HTTP2_WINDOW: u32 = 64 << 10;
+
 /// How often an HTTP/2 connection is asked whether it still lives.
 const HTTP2_PING: Duration = Duration::from_secs(15);
 
@@ -467,6 +472,7 @@ fn peer_template(
     options.verify_cert = endpoint.tls.verify;
     options.verify_hostname = endpoint.tls.verify;
     options.max_h2_streams = HTTP2_STREAMS;
+    options.h2_stream_window_size = Some(HTTP2_WINDOW);
     options.h2_ping_interval = Some(HTTP2_PING);
     options.alpn = match (endpoint.http_version, backend.scheme) {
         (HttpVersion::Http1, _) | (HttpVersion::Auto, Scheme::Http) => ALPN::H1,
