@@ -14,6 +14,7 @@ use pingora_http::RequestHeader;
 
 use super::http1::HOP_BY_HOP;
 use super::judge::ExchangeFault;
+use super::respond::REQUEST_ID;
 use super::table::EndpointLinks;
 use crate::policy::{PathRewrite, Target};
 
@@ -210,9 +211,9 @@ pub(super) fn split_query(request: &RequestHeader) -> (&str, &str) {
 }
 
 /// Whether a caller's header may go upstream: not what is about its connection, not its
-/// credential, and nothing in this gateway's own name.
+/// credential, and nothing that only this gateway says.
 pub(super) fn is_forwarded(name: &HeaderName) -> bool {
-    const REPLACED: [HeaderName; 9] = [
+    const REPLACED: [HeaderName; 10] = [
         header::HOST,
         header::CONTENT_LENGTH,
         header::AUTHORIZATION,
@@ -222,6 +223,7 @@ pub(super) fn is_forwarded(name: &HeaderName) -> bool {
         HeaderName::from_static("api-key"),
         HeaderName::from_static("x-goog-api-key"),
         HeaderName::from_static("http2-settings"),
+        REQUEST_ID,
     ];
     !HOP_BY_HOP.contains(name)
         && !REPLACED.contains(name)

@@ -162,16 +162,16 @@ pub(super) async fn end(client: &mut Client<'_>, mut exchange: Exchange) -> Resu
     }
 }
 
-/// Passes on an answer that is too large to be held. It has begun, so nothing can save it any
-/// more: if it breaks the client sees it cut.
+/// Passes on an answer that is too large to be held, and tells what broke it off. It has begun, so
+/// nothing can save it any more: then the client must see it cut.
 ///
 /// # Errors
-/// `Broken`, or `ClientGone` where nobody takes it.
+/// `ClientGone` where nobody takes it.
 pub(super) async fn large(
     client: &mut Client<'_>,
     large: Large,
     deadline: impl Fn() -> Option<Instant>,
-) -> Result<(), Failure> {
+) -> Result<Result<(), ExchangeFault>, Failure> {
     let Large {
         mut exchange,
         begun,
@@ -183,7 +183,8 @@ pub(super) async fn large(
         match client.wait(deadline(), exchange.read()).await {
             Ok(Ok(Some(piece))) => respond::write(client.session(), piece, false).await?,
             Ok(Ok(None)) => break,
-            Ok(Err(_)) | Err(Interrupted::Deadline) => return Err(Failure::Broken),
+            Ok(Err(fault)) => return Ok(Err(fault)),
+            Err(Interrupted::Deadline) => return Ok(Err(ExchangeFault::IdleTimeout)),
             Err(Interrupted::ClientGone) => return Err(Failure::ClientGone),
         }
     }
@@ -192,5 +193,5 @@ pub(super) async fn large(
         None => respond::write(client.session(), Bytes::new(), true).await?,
     }
     exchange.finish();
-    Ok(())
+    Ok(Ok(()))
 }

@@ -3,11 +3,12 @@
 use pingora_proxy::Session;
 
 use super::admit;
-use super::attempt::{Plan, Trip};
+use super::attempt::{Plan, Trip, suspend};
 use super::body;
 use super::client::Client;
 use super::error::{Failure, Rejection};
 use super::hold::Held;
+use super::judge::{ExchangeFault, judge_fault};
 use super::outgoing::{Outgoing, split_query};
 use super::proxy::RequestContext;
 use super::relay::{self, Source};
@@ -103,15 +104,16 @@ fn admit<'a>(
         .map(std::net::SocketAddr::ip);
     let operation = admit::operation(snapshot, request);
     record.path = match &operation {
-        Ok(operation) => RequestPath::Operation(operation.path.clone()),
+        Ok(operation) => {
+            ctx.format = operation.format;
+            RequestPath::Operation(operation.path.clone())
+        }
         Err(_) => RequestPath::Unknown(split_query(request).0.into()),
     };
     let caller = admit::authenticate(snapshot, &request.headers)?;
     record.caller = Some(caller.name.clone());
     record.environment = Some(caller.environment);
-    let operation = operation?;
-    ctx.format = operation.format;
-    Ok((caller, operation))
+    Ok((caller, operation?))
 }
 
 /// A request along the chain of its policy.
@@ -138,7 +140,16 @@ async fn fail_over(
             let next = || Some(won.deadlines.next_read());
             let relayed = relay::large(client, large, next).await;
             ctx.ledger.finish();
-            relayed
+            let Err(fault) = relayed? else {
+                return Ok(());
+            };
+            let verdict = match fault {
+                ExchangeFault::IdleTimeout => won.deadlines.missed(fault),
+                fault => judge_fault(fault),
+            };
+            ctx.ledger.fail(&verdict);
+            suspend(&trip.plan, won.target, &verdict);
+            Err(Failure::Broken)
         }
         Held::Stream(stream) => {
             let source = Source {

@@ -50,7 +50,10 @@ pub(super) async fn run(
                 let next = || Some(Instant::now() + PATIENCE);
                 let relayed = relay::large(client, large, next).await;
                 ledger.finish();
-                return relayed;
+                return relayed?.map_err(|fault| {
+                    ledger.fail(&judge_fault(fault));
+                    Failure::Broken
+                });
             }
             refused_key(status)
         }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{CHAT, ask, attempts, failure, line, lines, members};
-use crate::support::{Gateway, Reply, Setup, Upstream};
+use crate::support::{Gateway, Reply, Setup, Step, Upstream};
 
 async fn gateway() -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
@@ -148,6 +148,21 @@ async fn a_failed_request_says_how() {
         assert_eq!(line["bytes_out"], answer.body.len(), "{line}");
         assert_eq!(line["caller"], "shop");
     }
+}
+
+/// The answer had begun: its status stays, and the attempt says what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_says_how() {
+    let (upstream, gateway) = gateway().await;
+    let cut = Reply::chat("unnamed", "Hello.").cut_body_at(50, Step::Close);
+    upstream.on_model("unnamed", cut);
+    let answer = gateway.client().post(CHAT, ask("unnamed")).await;
+    assert!(!answer.complete);
+    let line = line(&gateway).await;
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["error"], "stream_broken");
+    assert_eq!(line["bytes_out"], 50);
+    assert_eq!(attempts(&line), ["openai truncated 200"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

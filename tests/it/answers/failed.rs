@@ -375,4 +375,9 @@ async fn anthropic_s_clients_find_an_error_too() {
         body["error"]["attempts"],
         json!([attempt("anthropic", "claude", 529, "529")])
     );
+    let rejected = gateway.stranger().post("/v1/messages", ask("claude")).await;
+    assert_eq!(
+        (rejected.status, &rejected.json()["type"]),
+        (401, &json!("error"))
+    );
 }

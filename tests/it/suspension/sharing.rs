@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CHAT, answer, ask, failure, left_out, served_by, suspension};
-use crate::support::{Dead, Reply, Setup, Upstream, bodies};
+use crate::support::{Dead, Reply, Setup, Step, Upstream, bodies};
 
 const TARGETS: [(&str, &str); 2] = [("first", "openai"), ("second", "openai")];
 
@@ -331,4 +331,30 @@ async fn a_long_suspension_outlives_many_requests() {
     assert_eq!(upstream.count_for("first"), 1);
     assert_eq!(suspension(&gateway, "first").until, until);
     assert!(until.elapsed() == Duration::ZERO);
+}
+
+/// An answer that is too large to be held, and breaks off after it has begun: too late for this
+/// request, but the next one is spared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_that_breaks_off_suspends_too() {
+    for (end, reason) in [(Step::Close, "truncated"), (Step::Reset, "reset")] {
+        let upstream = Upstream::start().await;
+        let large = Reply::status(200).body(vec![b'x'; 9 << 20]);
+        upstream.on_model("first", large.cut_body_at(1 << 20, end));
+        upstream.on_model("second", answer("second"));
+        let gateway = Setup::new()
+            .endpoint("openai", &upstream.url())
+            .chain(&TARGETS, "suspend_duration: 60s")
+            .start();
+        let cut = gateway.client().post(CHAT, ask("first")).await;
+        assert!(cut.status == 200 && !cut.complete);
+        let line = &gateway.wait_log(1).await[0];
+        assert_eq!(line["attempts"][0]["outcome"], reason);
+        assert_eq!(
+            left_out(&gateway),
+            [format!("production openai/first {reason}")]
+        );
+        let next = gateway.client().post(CHAT, ask("first")).await;
+        assert_eq!(served_by(&next), "second");
+    }
 }
