@@ -19,12 +19,14 @@
 
 mod framing;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::Method;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
@@ -37,6 +39,7 @@ use tokio::time::{Instant, timeout_at};
 use self::framing::{MAX_HEAD, Refusal};
 use super::proxy::Proxy;
 use super::shared::Gateway;
+use crate::telemetry::{RequestPath, RequestRecord};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -266,18 +269,34 @@ impl Front {
         }
     }
 
-    /// Closes a connection that brings no request, and says why where there was part of one.
+    /// Closes a connection that brings no request; where there was part of one it is told why, and
+    /// accounted for like any other.
     async fn give_up(&self, mut stream: Stream, unread: Unread) {
-        match unread {
-            Unread::Gone => {}
+        let refusal = match unread {
+            Unread::Gone => return,
             Unread::TooSlow => {
                 let limits = self.gateway.table().snapshot.limits;
-                let refusal = Refusal::too_slow(limits.request_head_timeout);
-                refuse(&mut stream, &refusal).await;
+                Refusal::too_slow(limits.request_head_timeout)
             }
-            Unread::Refused(refusal) => refuse(&mut stream, &refusal).await,
-        }
+            Unread::Refused(refusal) => refusal,
+        };
+        // Neither was read, or neither can be trusted.
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        let path = RequestPath::Unknown("-".into());
+        let id = self.gateway.next_request_id();
+        let mut record = RequestRecord::new(id, SystemTime::now(), method, path);
+        record.client = peer(&stream);
+        record.status = Some(refusal.status.as_u16());
+        record.error = Some(refusal.code);
+        record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
+        self.gateway.access_log().record(&record);
     }
+}
+
+/// The address of the client's end.
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    Some(digest.peer_addr()?.as_inet()?.ip())
 }
 
 /// Why there is no request to serve.
@@ -289,7 +308,8 @@ enum Unread {
     Refused(Refusal),
 }
 
-async fn refuse(stream: &mut Stream, refusal: &Refusal) {
+/// Sends a refusal and closes the connection; gives the length of the body.
+async fn refuse(stream: &mut Stream, refusal: &Refusal, request_id: &str) -> u64 {
     let body = serde_json::json!({"error": {
         "message": refusal.message,
         "type": "invalid_request_error",
@@ -298,7 +318,7 @@ async fn refuse(stream: &mut Stream, refusal: &Refusal) {
     }})
     .to_string();
     let answer = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n{body}",
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {request_id}\r\nconnection: close\r\n{}\r\n{body}",
         refusal.status,
         body.len(),
         refusal.header,
@@ -314,6 +334,7 @@ async fn refuse(stream: &mut Stream, refusal: &Refusal) {
     };
     // Nobody has to take it.
     let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+    body.len() as u64
 }
 
 /// Where the head ends, its last line end included; `searched` bytes were looked at before.

@@ -9,5 +9,6 @@
 mod access_log;
 mod answers;
 mod failover;
+mod front;
 mod support;
 mod suspension;

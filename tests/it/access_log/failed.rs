@@ -197,3 +197,22 @@ async fn a_client_that_leaves_within_its_request_is_told_of_too() {
     assert_eq!(line["caller"], "shop");
     assert_eq!(upstream.count(), 0);
 }
+
+/// What can't be read as a request is one all the same: it was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_refused_has_its_line() {
+    let (_upstream, gateway) = gateway().await;
+    let answer = gateway
+        .stranger()
+        .send_raw(b"GET /secret-path HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n")
+        .await;
+    assert_eq!(answer.status, 400);
+    let line = line(&gateway).await;
+    assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"));
+    assert_eq!(line["method"], "-");
+    assert_eq!(line["path"], "-");
+    assert_eq!(line["client"], "127.0.0.1");
+    assert_eq!(line["status"], 400);
+    assert_eq!(line["error"], "invalid_request_framing");
+    assert_eq!(line["bytes_out"], answer.body.len());
+}
