@@ -5,7 +5,7 @@
 //! SIGTERM ──> drain: no new connections, idle ones closed ──> the last one closed ─┐
 //! SIGQUIT ──> listening sockets to the next process, then drain ───────────────────┼─> exit 0
 //!                                        grace_period + graceful_shutdown_timeout ─┘
-//! SIGINT ───> exit at once
+//! SIGINT ───> exit at once, also in the midst of that
 //! SIGHUP ───> the configuration is read again, the access log opened again
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! Listening sockets are bound here too, before anything else happens: an address in use is an
 //! error with a name then, and port 0 a port that can be asked for.
 
+use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
@@ -31,16 +32,16 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{
     ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
 };
+use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::ServiceWithDependents;
 use pingora_core::services::listening::Service;
-use pingora_core::services::ServiceReadyNotifier;
 use pingora_proxy::HttpProxy;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Configuration, Listener};
 use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
@@ -89,16 +90,12 @@ pub enum ServerError {
 /// # Errors
 /// Why it can't start.
 pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), ServerError> {
-    let assembled = assemble(configuration, options)?;
+    let assembled = assemble(configuration, options, None)?;
     for address in &assembled.addresses {
         log::info!("listening on {address}");
     }
-    let ending = Ending {
-        told: None,
-        ..assembled.ending
-    };
     assembled.server.run(RunArgs {
-        shutdown_signal: Box::new(ending),
+        shutdown_signal: Box::new(assembled.ending),
     });
     Ok(())
 }
@@ -120,22 +117,21 @@ pub struct Running {
 /// # Errors
 /// Why it can't start.
 pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
-    let assembled = assemble(configuration, &RunOptions::default())?;
     let (stop, told) = watch::channel(false);
-    let gateway = assembled.ending.gateway.clone();
-    let connections = assembled.ending.connections.clone();
-    let ending = Ending {
-        told: Some(told),
-        ..assembled.ending
-    };
-    let server = assembled.server;
+    let Assembled {
+        server,
+        addresses,
+        ending,
+    } = assemble(configuration, &RunOptions::default(), Some(told))?;
+    let gateway = ending.gateway.clone();
+    let connections = ending.connections.clone();
     let thread = std::thread::spawn(move || {
         server.run(RunArgs {
             shutdown_signal: Box::new(ending),
         });
     });
     Ok(Running {
-        addresses: assembled.addresses,
+        addresses,
         gateway,
         connections,
         stop,
@@ -177,7 +173,12 @@ struct Assembled {
     ending: Ending,
 }
 
-fn assemble(configuration: Configuration, options: &RunOptions) -> Result<Assembled, ServerError> {
+/// Puts everything together. Who is `told` when to end catches no signals.
+fn assemble(
+    configuration: Configuration,
+    options: &RunOptions,
+    told: Option<watch::Receiver<bool>>,
+) -> Result<Assembled, ServerError> {
     for warning in &configuration.warnings {
         log::warn!("{warning}");
     }
@@ -219,12 +220,18 @@ fn assemble(configuration: Configuration, options: &RunOptions) -> Result<Assemb
         add_listener(&mut service, listener, name)?;
     }
     let fds = SharedFds::default();
+    let (catch, caught) = oneshot::channel();
+    let (catch, told) = match told {
+        Some(told) => (None, Told::Embedded(told)),
+        None => (Some(catch), Told::BySignals(Mutex::new(Some(caught)))),
+    };
     server.add_service(Listening {
         service,
         gateway: gateway.clone(),
         bound: sockets.bound,
         fds: fds.clone(),
         draining,
+        catch,
     });
     server.bootstrap();
     Ok(Assembled {
@@ -238,7 +245,7 @@ fn assemble(configuration: Configuration, options: &RunOptions) -> Result<Assemb
             fds,
             upgrade_sock: conf.upgrade_sock.clone(),
             conf_path: options.conf_path.clone(),
-            told: None,
+            told,
         },
     })
 }
@@ -391,6 +398,8 @@ struct Listening {
     bound: Vec<(String, TcpListener)>,
     fds: SharedFds,
     draining: ShutdownWatch,
+    /// Where the signals go, once they are caught; none where they are somebody else's.
+    catch: Option<oneshot::Sender<io::Result<Signals>>>,
 }
 
 /// How often idle upstream connections are looked after.
@@ -405,6 +414,10 @@ impl ServiceWithDependents for Listening {
         listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
+        // Before the first connection: a process that serves must not be ended by a signal's default.
+        if let Some(catch) = self.catch.take() {
+            let _ = catch.send(Signals::catch());
+        }
         if let Err(error) = self.gateway.access_log().start() {
             log::error!("the access log can't be written: {error}");
         }
@@ -453,55 +466,112 @@ struct Ending {
     fds: SharedFds,
     upgrade_sock: String,
     conf_path: Option<PathBuf>,
-    /// Ends an embedded gateway; signals are somebody else's then.
-    told: Option<watch::Receiver<bool>>,
+    told: Told,
+}
+
+/// How the process, or a gateway embedded in one, is told to end.
+enum Told {
+    /// By whoever embeds it; signals are somebody else's then.
+    Embedded(watch::Receiver<bool>),
+    BySignals(Mutex<Option<oneshot::Receiver<io::Result<Signals>>>>),
+}
+
+/// The signals that are obeyed, caught for as long as this lives.
+struct Signals {
+    terminate: unix::Signal,
+    quit: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// SIGTERM.
+    Terminate,
+    /// SIGQUIT.
+    Upgrade,
+    /// SIGINT.
+    Interrupt,
+    /// SIGHUP.
+    Reload,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            quit: unix::signal(SignalKind::quit())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.quit.recv() => Asked::Upgrade,
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Ending {
     async fn recv(&self) -> ShutdownSignal {
-        let upgrade = match &self.told {
-            Some(told) => {
+        match &self.told {
+            Told::Embedded(told) => {
                 // The other side is dropped only with the gateway itself: an end too.
                 let _ = told.clone().wait_for(|told| *told).await;
-                false
+                self.finish().await;
             }
-            None => match self.signals().await {
-                Ok(Signal::Terminate) => false,
-                Ok(Signal::Upgrade) => true,
-                Ok(Signal::Interrupt) => return ShutdownSignal::FastShutdown,
-                Err(error) => {
-                    log::error!("signals can't be received: {error}");
-                    std::future::pending().await
+            Told::BySignals(caught) => {
+                let caught = caught.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match until_caught(caught).await {
+                    Ok(signals) => self.obey(signals).await,
+                    Err(error) => {
+                        log::error!("signals can't be received: {error}");
+                        pending::<()>().await;
+                    }
                 }
-            },
-        };
-        if upgrade {
-            self.hand_over().await;
+            }
         }
-        self.finish().await;
+        if !self.gateway.access_log().flush(Duration::from_secs(5)) {
+            log::warn!("the access log's last lines could not be written");
+        }
         ShutdownSignal::FastShutdown
     }
 }
 
-enum Signal {
-    Terminate,
-    Upgrade,
-    Interrupt,
+async fn until_caught(
+    caught: Option<oneshot::Receiver<io::Result<Signals>>>,
+) -> io::Result<Signals> {
+    match caught {
+        Some(caught) => caught.await.map_err(io::Error::other)?,
+        None => Err(io::Error::other("somebody else waits for them")),
+    }
 }
 
 impl Ending {
-    async fn signals(&self) -> io::Result<Signal> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut quit = signal(SignalKind::quit())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        loop {
+    /// Does what the signals ask for, until the process has to end.
+    async fn obey(&self, mut signals: Signals) {
+        let asked = loop {
+            match signals.next().await {
+                Asked::Reload => self.reload(),
+                asked => break asked,
+            }
+        };
+        let orderly = async {
+            if asked == Asked::Upgrade {
+                self.hand_over().await;
+            }
+            self.finish().await;
+        };
+        if asked != Asked::Interrupt {
             tokio::select! {
-                _ = terminate.recv() => return Ok(Signal::Terminate),
-                _ = quit.recv() => return Ok(Signal::Upgrade),
-                _ = interrupt.recv() => return Ok(Signal::Interrupt),
-                _ = hangup.recv() => self.reload(),
+                () = orderly => {}
+                _ = signals.interrupt.recv() => {}
             }
         }
     }
@@ -519,17 +589,19 @@ impl Ending {
                 self.patience
             );
         }
-        if !self.gateway.access_log().flush(Duration::from_secs(5)) {
-            log::warn!("the access log's last lines could not be written");
-        }
     }
 
     /// Gives the listening sockets to the process that was started with `--upgrade`.
     async fn hand_over(&self) {
-        let fds = self.fds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fds = self
+            .fds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let Some(fds) = fds else { return };
         let path = self.upgrade_sock.clone();
-        let sent = tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
+        let sent =
+            tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
         match sent {
             Ok(Ok(_)) => log::info!("the listening sockets were handed over"),
             Ok(Err(error)) => log::error!(
@@ -553,11 +625,17 @@ impl Ending {
         for warning in &configuration.warnings {
             log::warn!("{warning}");
         }
-        if let Err(error) = self.gateway.access_log().reopen(&log_path(&configuration.access_log)) {
+        if let Err(error) = self
+            .gateway
+            .access_log()
+            .reopen(&log_path(&configuration.access_log))
+        {
             log::error!("the access log can't be opened again: {error}");
         }
         match self.gateway.install(configuration.snapshot) {
-            Ok(()) => log::info!("the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"),
+            Ok(()) => log::info!(
+                "the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"
+            ),
             Err(error) => log::error!("the configuration was not reloaded: {error}"),
         }
     }
