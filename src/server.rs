@@ -1,22 +1,9 @@
-//! Everything put together: listeners, the gateway, and how the process ends. The only file that
-//! knows all the others.
-//!
-//! ```text
-//! SIGTERM ──> drain: no new connections, idle ones closed ──> the last one closed ─┐
-//! SIGQUIT ──> listening sockets to the next process, then drain ───────────────────┼─> exit 0
-//!                                        grace_period + graceful_shutdown_timeout ─┘
-//! SIGINT ───> exit at once, also in the midst of that
-//! SIGHUP ───> the configuration is read again, the access log opened again
-//! ```
-//!
-//! Pingora would end its runtimes, and with them every request under way, after a fixed time. So
-//! the signals are waited for here, the listeners are stopped by a watch of our own, and Pingora is
-//! told to end only when the last connection is closed or the time is up.
-//!
-//! Listening sockets are bound here too, before anything else happens: an address in use is an
-//! error with a name then, and port 0 a port that can be asked for.
+//! Everything put together: [`sockets`], listeners, the gateway, and its [`ending`]. The only code
+//! that knows all the rest.
 
-use std::future::pending;
+mod ending;
+mod sockets;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
@@ -29,9 +16,7 @@ use pingora_core::apps::HttpServerOptions;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
-use pingora_core::server::{
-    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-};
+use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::ServiceWithDependents;
 use pingora_core::services::listening::Service;
@@ -40,9 +25,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{oneshot, watch};
 
+use self::ending::{Ending, SharedFds, Signals, Told};
+use self::sockets::Sockets;
 use crate::config::{self, Configuration, Listener};
 use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
 use crate::telemetry::{AccessLog, AccessLogPath};
@@ -330,67 +316,6 @@ fn client_verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
     .map_err(|error| error.to_string())
 }
 
-/// The listening sockets, before Pingora has them.
-#[derive(Default)]
-struct Sockets {
-    /// Under which name each is handed on, to Pingora and to the next process.
-    names: Vec<String>,
-    addresses: Vec<SocketAddr>,
-    bound: Vec<(String, TcpListener)>,
-}
-
-impl Sockets {
-    fn bind(listeners: &[Listener]) -> Result<Self, ServerError> {
-        let mut sockets = Self::default();
-        for listener in listeners {
-            let socket = bind(listener.address).map_err(|source| ServerError::Bind {
-                address: listener.address,
-                source,
-            })?;
-            let address = socket.local_addr().unwrap_or(listener.address);
-            sockets.addresses.push(address);
-            sockets.names.push(address.to_string());
-            sockets.bound.push((address.to_string(), socket));
-        }
-        Ok(sockets)
-    }
-
-    /// Those that the process that runs will hand over.
-    fn inherited(listeners: &[Listener]) -> Self {
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-        Self {
-            names: addresses.iter().map(SocketAddr::to_string).collect(),
-            addresses,
-            bound: Vec::new(),
-        }
-    }
-
-    fn ports(&self, listeners: &[Listener], wanted: impl Fn(&Listener) -> bool) -> Vec<u16> {
-        listeners
-            .iter()
-            .zip(&self.addresses)
-            .filter(|(listener, _)| wanted(listener))
-            .map(|(_, address)| address.port())
-            .collect()
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM,
-        None,
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::from(u16::MAX))?;
-    Ok(socket.into())
-}
-
-/// Pingora's table of listening sockets, once it has given it out.
-type SharedFds = Arc<Mutex<Option<ListenFds>>>;
-
 /// The listeners as a service of Pingora's, stopped by a watch of our own.
 struct Listening {
     service: Service<Front>,
@@ -453,190 +378,5 @@ impl ServiceWithDependents for Listening {
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         pingora_core::services::Service::listen_addresses(&self.service)
-    }
-}
-
-/// What ends the process, and how.
-struct Ending {
-    gateway: Arc<Gateway>,
-    connections: Connections,
-    drain: watch::Sender<bool>,
-    /// How long requests under way may take to end.
-    patience: Duration,
-    fds: SharedFds,
-    upgrade_sock: String,
-    conf_path: Option<PathBuf>,
-    told: Told,
-}
-
-/// How the process, or a gateway embedded in one, is told to end.
-enum Told {
-    /// By whoever embeds it; signals are somebody else's then.
-    Embedded(watch::Receiver<bool>),
-    BySignals(Mutex<Option<oneshot::Receiver<io::Result<Signals>>>>),
-}
-
-/// The signals that are obeyed, caught for as long as this lives.
-struct Signals {
-    terminate: unix::Signal,
-    quit: unix::Signal,
-    interrupt: unix::Signal,
-    hangup: unix::Signal,
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    /// SIGTERM.
-    Terminate,
-    /// SIGQUIT.
-    Upgrade,
-    /// SIGINT.
-    Interrupt,
-    /// SIGHUP.
-    Reload,
-}
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: unix::signal(SignalKind::terminate())?,
-            quit: unix::signal(SignalKind::quit())?,
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            hangup: unix::signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Terminate,
-            _ = self.quit.recv() => Asked::Upgrade,
-            _ = self.interrupt.recv() => Asked::Interrupt,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Ending {
-    async fn recv(&self) -> ShutdownSignal {
-        match &self.told {
-            Told::Embedded(told) => {
-                // The other side is dropped only with the gateway itself: an end too.
-                let _ = told.clone().wait_for(|told| *told).await;
-                self.finish().await;
-            }
-            Told::BySignals(caught) => {
-                let caught = caught.lock().unwrap_or_else(PoisonError::into_inner).take();
-                match until_caught(caught).await {
-                    Ok(signals) => self.obey(signals).await,
-                    Err(error) => {
-                        log::error!("signals can't be received: {error}");
-                        pending::<()>().await;
-                    }
-                }
-            }
-        }
-        if !self.gateway.access_log().flush(Duration::from_secs(5)) {
-            log::warn!("the access log's last lines could not be written");
-        }
-        ShutdownSignal::FastShutdown
-    }
-}
-
-async fn until_caught(
-    caught: Option<oneshot::Receiver<io::Result<Signals>>>,
-) -> io::Result<Signals> {
-    match caught {
-        Some(caught) => caught.await.map_err(io::Error::other)?,
-        None => Err(io::Error::other("somebody else waits for them")),
-    }
-}
-
-impl Ending {
-    /// Does what the signals ask for, until the process has to end.
-    async fn obey(&self, mut signals: Signals) {
-        let asked = loop {
-            match signals.next().await {
-                Asked::Reload => self.reload(),
-                asked => break asked,
-            }
-        };
-        let orderly = async {
-            if asked == Asked::Upgrade {
-                self.hand_over().await;
-            }
-            self.finish().await;
-        };
-        if asked != Asked::Interrupt {
-            tokio::select! {
-                () = orderly => {}
-                _ = signals.interrupt.recv() => {}
-            }
-        }
-    }
-
-    /// No new connections, idle ones closed; until the last one is, or the time is up.
-    async fn finish(&self) {
-        log::info!("ending: {} connections are open", self.connections.open());
-        self.gateway.drain();
-        let _ = self.drain.send(true);
-        let closed = tokio::time::timeout(self.patience, self.connections.all_closed());
-        if closed.await.is_err() {
-            log::warn!(
-                "{} connections are cut: they were still open after {:?}",
-                self.connections.open(),
-                self.patience
-            );
-        }
-    }
-
-    /// Gives the listening sockets to the process that was started with `--upgrade`.
-    async fn hand_over(&self) {
-        let fds = self
-            .fds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(fds) = fds else { return };
-        let path = self.upgrade_sock.clone();
-        let sent =
-            tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
-        match sent {
-            Ok(Ok(_)) => log::info!("the listening sockets were handed over"),
-            Ok(Err(error)) => log::error!(
-                "nobody took the listening sockets over at {}: {error}. Start the next process with --upgrade before sending SIGQUIT",
-                self.upgrade_sock
-            ),
-            Err(error) => log::error!("the listening sockets weren't handed over: {error}"),
-        }
-    }
-
-    /// Reads the configuration again. With an error nothing changes.
-    fn reload(&self) {
-        let Some(path) = &self.conf_path else { return };
-        let configuration = match config::load(path) {
-            Ok(configuration) => configuration,
-            Err(errors) => {
-                log::error!("the configuration was not reloaded; it goes on as it was. {errors}");
-                return;
-            }
-        };
-        for warning in &configuration.warnings {
-            log::warn!("{warning}");
-        }
-        if let Err(error) = self
-            .gateway
-            .access_log()
-            .reopen(&log_path(&configuration.access_log))
-        {
-            log::error!("the access log can't be opened again: {error}");
-        }
-        match self.gateway.install(configuration.snapshot) {
-            Ok(()) => log::info!(
-                "the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"
-            ),
-            Err(error) => log::error!("the configuration was not reloaded: {error}"),
-        }
     }
 }
