@@ -10,5 +10,6 @@ mod access_log;
 mod answers;
 mod failover;
 mod front;
+mod process;
 mod support;
 mod suspension;
