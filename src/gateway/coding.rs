@@ -11,10 +11,23 @@ pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     coding(headers).is_some()
 }
 
+/// A body that is not in the content-encoding that its head says: cut, most likely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
+
 /// The body without its content-encoding; `None` where it has none, one that isn't known, or where
-/// it can't be decoded to at most `limit` bytes: a small body may be a very large one compressed.
-pub(super) fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Option<Bytes> {
-    let coding = coding(headers)?;
+/// it would be longer than `limit` bytes: a small body may be a very large one compressed.
+///
+/// # Errors
+/// [`Broken`].
+pub(super) fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    limit: usize,
+) -> Result<Option<Bytes>, Broken> {
+    let Some(coding) = coding(headers).filter(|_| !body.is_empty()) else {
+        return Ok(None);
+    };
     let mut decoder: Box<dyn Read + '_> = if coding.eq_ignore_ascii_case(b"gzip") {
         Box::new(flate2::read::MultiGzDecoder::new(body))
     } else if coding.eq_ignore_ascii_case(b"deflate") {
@@ -22,12 +35,16 @@ pub(super) fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Option<B
     } else if coding.eq_ignore_ascii_case(b"br") {
         Box::new(brotli::Decompressor::new(body, 4096))
     } else {
-        return None;
+        return Ok(None);
     };
     let mut plain = Vec::new();
-    let read = decoder.by_ref().take(limit as u64).read_to_end(&mut plain);
-    let rest = decoder.read(&mut [0]);
-    matches!((read, rest), (Ok(_), Ok(0))).then(|| plain.into())
+    let mut limited = decoder.by_ref().take(limit as u64);
+    limited.read_to_end(&mut plain).map_err(|_| Broken)?;
+    match decoder.read(&mut [0]) {
+        Ok(0) => Ok(Some(plain.into())),
+        Ok(_) => Ok(None),
+        Err(_) => Err(Broken),
+    }
 }
 
 fn coding(headers: &HeaderMap) -> Option<&[u8]> {
@@ -56,21 +73,42 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&plain).unwrap();
         let gzip = encoder.finish().unwrap();
-        assert_eq!(decode(&headers("gzip"), &gzip, 5000).unwrap(), plain);
-        assert_eq!(decode(&headers("gzip"), &gzip, 4999), None);
-        assert_eq!(decode(&headers("gzip"), &gzip[..20], 5000), None);
-        assert_eq!(decode(&headers("zstd"), &gzip, 5000), None);
-        assert_eq!(decode(&headers("identity"), &gzip, 5000), None);
+        assert_eq!(decode(&headers("gzip"), &gzip, 5000), taken_off(&plain));
+        assert_eq!(decode(&headers("GZIP"), &gzip, 5000), taken_off(&plain));
+        assert_eq!(decode(&headers("gzip"), &gzip, 4999), Ok(None));
+        assert_eq!(decode(&headers("gzip"), b"", 5000), Ok(None));
+        assert_eq!(decode(&headers("zstd"), &gzip, 5000), Ok(None));
+        assert_eq!(decode(&headers("gzip, br"), &gzip, 5000), Ok(None));
+        assert_eq!(decode(&headers("identity"), &gzip, 5000), Ok(None));
+        assert_eq!(decode(&HeaderMap::new(), &gzip, 5000), Ok(None));
 
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&plain).unwrap();
         let deflate = encoder.finish().unwrap();
-        assert_eq!(decode(&headers("Deflate"), &deflate, 5000).unwrap(), plain);
+        let decoded = decode(&headers("Deflate"), &deflate, 5000);
+        assert_eq!(decoded, taken_off(&plain));
 
         let mut brotli = Vec::new();
         brotli::CompressorWriter::new(&mut brotli, 4096, 3, 20)
             .write_all(&plain)
             .unwrap();
-        assert_eq!(decode(&headers("br"), &brotli, 5000).unwrap(), plain);
+        assert_eq!(decode(&headers("br"), &brotli, 5000), taken_off(&plain));
+
+        for (coding, body) in [("gzip", gzip), ("deflate", deflate), ("br", brotli)] {
+            let headers = headers(coding);
+            for cut in [1, body.len() / 2, body.len() - 1] {
+                let decoded = decode(&headers, &body[..cut], 5000);
+                assert_eq!(decoded, Err(Broken), "{coding} cut at {cut}");
+            }
+            assert_eq!(
+                decode(&headers, b"{\"plain\":true}", 5000),
+                Err(Broken),
+                "{coding}"
+            );
+        }
+    }
+
+    fn taken_off(plain: &[u8]) -> Result<Option<Bytes>, Broken> {
+        Ok(Some(Bytes::copy_from_slice(plain)))
     }
 }

@@ -21,7 +21,7 @@ use super::coding;
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::judge::{ExchangeFault, Outcome, judge_error_event};
-use super::sse::{Batch, Splitter};
+use super::sse::{Batch, Event, Splitter};
 use crate::policy::Format;
 use crate::provider::stream::{Meaning, StreamState};
 use crate::provider::{Answer, inspect_answer};
@@ -164,7 +164,12 @@ async fn hold_whole(
     }
     let body = joined(begun);
     let head = exchange.finish();
-    let decoded = coding::decode(&head.headers, &body, limit);
+    let decoded = match coding::decode(&head.headers, &body, limit) {
+        Err(coding::Broken) if head.status.is_success() => {
+            return Err(ExchangeFault::Malformed.into());
+        }
+        decoded => decoded.unwrap_or_default(),
+    };
     let whole = Whole {
         head,
         body,
@@ -314,7 +319,7 @@ impl HeldStream {
         // Up to here the batch's bytes are accounted for.
         let mut taken = 0;
         for event in batch.events() {
-            let meaning = self.state.observe(event.name, &event.data);
+            let meaning = self.meaning(&event);
             // Behind the last whole event: what is left of one that was cut.
             let rest = self.ended && event.data.is_empty();
             match meaning {
@@ -326,7 +331,9 @@ impl HeldStream {
                     }));
                 }
                 Meaning::Malformed => {
-                    log::warn!("an event of a stream is no valid JSON and was dropped");
+                    log::warn!(
+                        "an event of a stream is no valid JSON, or no text, and was dropped"
+                    );
                     self.make_ready(batch.bytes.slice(taken..event.range.start));
                     taken = event.range.end;
                 }
@@ -337,6 +344,15 @@ impl HeldStream {
         }
         self.make_ready(batch.bytes.slice(taken..));
         decisive
+    }
+
+    fn meaning(&mut self, event: &Event<'_>) -> Meaning {
+        // Of an unknown format nothing is known to be wrong.
+        if event.garbled && self.state.format() != Format::Other {
+            self.state.drop_event();
+            return Meaning::Malformed;
+        }
+        self.state.observe(event.name, &event.data)
     }
 
     /// The stream is a refusal: from this event on it goes to the client as it is.

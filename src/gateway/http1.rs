@@ -17,6 +17,9 @@
 //! `content-length` is a length; neither: the body ends with the connection. Both at once, other
 //! transfer codings, or lengths that differ are malformed.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};

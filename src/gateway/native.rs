@@ -2,16 +2,17 @@
 //! nothing is tried again, but for another backend where none could be reached.
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::connect::connect_fault;
 use super::error::{Failure, Rejection};
+use super::http1::HOP_BY_HOP;
 use super::judge::{ExchangeFault, judge_fault};
 use super::ledger::Ledger;
-use super::outgoing::{is_forwarded, split_query, write_path};
+use super::outgoing::{is_forwarded, nominated, split_query, write_path};
 use super::single::{PATIENCE, is_about_own_key, refused_key};
 use super::table::Table;
 use crate::policy::EndpointId;
@@ -97,10 +98,12 @@ impl Native {
         target.extend_from_slice(query.as_bytes());
         request.set_raw_path(&target)?;
 
+        let named = nominated(&client.headers);
         let unwanted: Vec<HeaderName> = request
             .headers
             .keys()
-            .filter(|name| !is_forwarded(name) && !is_pingoras(name))
+            .filter(|name| !is_forwarded(name) || named.contains(name))
+            .filter(|name| !is_pingoras(name))
             .cloned()
             .collect();
         for name in &unwanted {
@@ -116,16 +119,23 @@ impl Native {
         Ok(())
     }
 
-    /// Takes note of the answer's head.
+    /// Takes note of the answer's head, and off it what is about the upstream's connection.
     ///
     /// # Errors
     /// That it is about the gateway's own key.
     pub(super) fn judge(
         &self,
-        status: StatusCode,
+        response: &mut ResponseHeader,
         table: &Table,
         ledger: &mut Ledger,
     ) -> std::result::Result<(), Failure> {
+        let named = nominated(&response.headers);
+        for name in named.iter().chain(&HOP_BY_HOP) {
+            if !is_pingoras(name) {
+                response.remove_header(name);
+            }
+        }
+        let status = response.status;
         let endpoint = table.endpoint(self.endpoint);
         ledger.answered(status, endpoint.backend_name(self.backend()));
         if is_about_own_key(endpoint, status) {

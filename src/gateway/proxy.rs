@@ -148,7 +148,7 @@ impl ProxyHttp for Proxy {
         let judged = ctx
             .native
             .as_ref()
-            .map(|native| native.judge(response.status, &ctx.table, &mut ctx.ledger));
+            .map(|native| native.judge(response, &ctx.table, &mut ctx.ledger));
         judged
             .unwrap_or(Ok(()))
             .map_err(|failure| ctx.fail(failure))

@@ -198,14 +198,17 @@ impl<'a> Iterator for Events<'a> {
         }
         let mut name: &[u8] = &[];
         let mut data = None;
+        let mut garbled = false;
         while let Some(line) = self.line() {
             if line.is_empty() {
                 break;
             }
             match field(line) {
                 Some((b"data", value)) => append(&mut data, value),
-                Some((b"event", value)) => name = value,
-                _ => {}
+                other => {
+                    garbled |= simdutf8::basic::from_utf8(line).is_err();
+                    name = other.map_or(name, |(_, value)| value);
+                }
             }
         }
         let range = self.start..self.line;
@@ -213,6 +216,7 @@ impl<'a> Iterator for Events<'a> {
         Some(Event {
             name,
             data: data.unwrap_or_default(),
+            garbled,
             range,
         })
     }
@@ -242,6 +246,8 @@ pub struct Event<'a> {
     pub name: &'a [u8],
     /// Of its `data:` lines, joined by LF; empty for a comment: no client is told of it then.
     pub data: Cow<'a, [u8]>,
+    /// A line of it other than its data is no text (UTF-8): a client may throw on that.
+    pub garbled: bool,
     /// Where it stands in its batch's bytes, blank line and all.
     pub range: Range<usize>,
 }

@@ -38,7 +38,10 @@ async fn the_original_s_try_out() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["model"], "mistral-small-latest");
     assert_eq!(answer.header("x-standin-endpoint"), Some("mistral"));
-    assert_eq!(answer.header("x-standin-model"), Some("mistral-small-latest"));
+    assert_eq!(
+        answer.header("x-standin-model"),
+        Some("mistral-small-latest")
+    );
     assert_eq!(answer.header("x-standin-attempts"), Some("2"));
     assert_eq!(
         answer.header("x-standin-failover"),

@@ -508,6 +508,10 @@ fn tells_whether_a_stream_is_asked_for() {
         (r#"{"model":"m","messages":[{"stream":true}]}"#, false),
         (r#"{"model":"m"}"#, false),
     ] {
-        assert_eq!(find_model(body.as_bytes()).unwrap().stream, stream, "{body}");
+        assert_eq!(
+            find_model(body.as_bytes()).unwrap().stream,
+            stream,
+            "{body}"
+        );
     }
 }

@@ -78,13 +78,15 @@ impl StreamState {
         reading.meaning
     }
 
+    /// Takes note of an event that must not reach the client.
+    pub fn drop_event(&mut self) {
+        self.dropped += 1;
+    }
+
     /// Takes note of an event that was read.
     pub fn note(&mut self, reading: &Reading<'_>) {
         match reading.meaning {
-            Meaning::Malformed => {
-                self.dropped += 1;
-                return;
-            }
+            Meaning::Malformed => return self.drop_event(),
             Meaning::Error => return,
             Meaning::Content => self.content = true,
             Meaning::Preamble | Meaning::Finish | Meaning::Done | Meaning::Usage => {}
@@ -231,7 +233,7 @@ impl StreamState {
         self.events
     }
 
-    /// Events that were no valid JSON.
+    /// Events that were no valid JSON, or no text.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

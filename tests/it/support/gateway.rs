@@ -79,14 +79,19 @@ impl Setup {
         self.policy("chat", &text)
     }
 
-    /// A policy, as YAML below its name; `type: failover` is added.
+    /// A policy of the chat operation, as YAML below its name; `type: failover` is added.
     pub fn policy(mut self, name: &str, fields: &str) -> Self {
+        self.names.push(name.to_owned());
+        self.other_policy(name, fields)
+    }
+
+    /// A policy for another operation, which lists it itself.
+    pub fn other_policy(mut self, name: &str, fields: &str) -> Self {
         let _ = write!(
             self.policies,
             "  {name}:\n    type: failover\n{}",
             indented(fields, 4)
         );
-        self.names.push(name.to_owned());
         self
     }
 

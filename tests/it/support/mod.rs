@@ -25,6 +25,7 @@ pub mod gateway;
 mod selftest;
 pub mod socket;
 pub mod sse;
+pub mod stage;
 pub mod tls;
 pub mod upstream;
 pub mod wait;
