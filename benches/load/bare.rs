@@ -34,7 +34,9 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let listen = arguments.next().expect("where to listen");
     let upstream = arguments.next().expect("where to pass on to");
-    let threads = arguments.next().map_or(2, |threads| threads.parse().unwrap());
+    let threads = arguments
+        .next()
+        .map_or(2, |threads| threads.parse().unwrap());
     let conf = ServerConf {
         threads,
         upstream_keepalive_pool_size: 512,

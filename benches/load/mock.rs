@@ -25,7 +25,9 @@ fn main() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let listener = TcpListener::bind(address)
+            .await
+            .expect("the address is free");
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
@@ -65,7 +67,9 @@ async fn serve(mut stream: TcpStream) {
         let written = if streams {
             events(&mut stream).await
         } else {
-            stream.write_all(if fails { &failure } else { &answer }).await
+            stream
+                .write_all(if fails { &failure } else { &answer })
+                .await
         };
         if written.is_err() {
             return;
@@ -80,11 +84,21 @@ async fn events(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut ticks = tokio::time::interval(PAUSE);
     for index in 0..EVENTS {
         ticks.tick().await;
-        let finish = if index + 1 == EVENTS { "\"stop\"" } else { "null" };
-        let event = format!("data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"word {index} \"}},\"finish_reason\":{finish}}}]}}\n\n");
-        stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
+        let finish = if index + 1 == EVENTS {
+            "\"stop\""
+        } else {
+            "null"
+        };
+        let event = format!(
+            "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"word {index} \"}},\"finish_reason\":{finish}}}]}}\n\n"
+        );
+        stream
+            .write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
+            .await?;
     }
-    stream.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n").await
+    stream
+        .write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        .await
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -272,7 +272,8 @@ async fn http2_breaks_in_its_own_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_of_the_wrong_protocol_fails_over() {
     let speaks_http1 = Upstream::start().await;
-    speaks_http1.always(Reply::raw("HTTP/1.1 400 Bad Request\r\n\r\n").on_connect());
+    let refusal = Reply::raw("HTTP/1.1 400 Bad Request\r\n\r\n");
+    speaks_http1.always(refusal.then(Step::Hang).on_connect());
     let stage = Stage::before(speaks_http1, "http_version: 2", SUSPENDING).await;
     stage
         .assert_fault_after(0, stage.ask().await, "malformed")

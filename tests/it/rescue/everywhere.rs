@@ -26,7 +26,7 @@ enum Fate {
     Closed,
     Reset,
     Stalled,
-    /// What follows is none of it.
+    /// What follows is none of it, and then nothing.
     Garbled,
 }
 
@@ -113,7 +113,7 @@ fn rescuer(asked: &Received, manner: Manner) -> Reply {
 async fn theatre(lane: Lane, policy: &str) -> Stage {
     let stage = Setting::new(lane)
         .second("openai", "true")
-        .policy("stream_idle_timeout: 1s\nfirst_token_timeout: 3s")
+        .policy("stream_idle_timeout: 1s\nfirst_token_timeout: 2s")
         .policy(policy)
         .start()
         .await;
@@ -149,7 +149,7 @@ async fn everywhere(stage: &Stage, lane: Lane, check: fn(&Response, &str)) {
                 check(&answer, &format!("{fate:?} at {at} over {lane:?}"));
             };
             let (asked, limit) = match fate {
-                Fate::Stalled => (&mut stalled, STALLED_AT_ONCE),
+                Fate::Stalled | Fate::Garbled => (&mut stalled, STALLED_AT_ONCE),
                 _ => (&mut broken, AT_ONCE),
             };
             asked.spawn(asking);

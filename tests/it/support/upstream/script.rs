@@ -112,7 +112,11 @@ impl Scripts {
         if let Some(place) = self.queue.iter().position(applies) {
             return self.queue.remove(place).map(Chosen::Reply);
         }
-        let model = request.model();
+        // A long body takes its time to be read as JSON.
+        let model = match self.models.is_empty() {
+            true => None,
+            false => request.model(),
+        };
         let of_path = find(&mut self.paths, request.path());
         let of_model = model.and_then(|model| find(&mut self.models, &model));
         let sources = [of_path, of_model, self.others.as_mut()];
