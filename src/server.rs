@@ -1,4 +1,4 @@
-//! Everything put together: [`sockets`], listeners, the gateway, and its [`ending`]. The only code
+//! Everything put together: `sockets`, listeners, the gateway, and its `ending`. The only code
 //! that knows all the rest.
 
 mod ending;

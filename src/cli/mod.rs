@@ -1,7 +1,7 @@
 //! The command line: the only code that prints.
 //!
 //! Each command is a module with its `Arguments` and a function that carries them out on a
-//! [`Console`] and says how it ended. Exit codes: 0 fine, 1 refused (a configuration with errors, a
+//! `Console` and says how it ended. Exit codes: 0 fine, 1 refused (a configuration with errors, a
 //! server that can't start), 2 wrong usage.
 
 mod check;

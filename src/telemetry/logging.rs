@@ -9,7 +9,7 @@
 //!
 //! Pingora logs at level `error` what any client can cause from outside: a port scan is a failed
 //! handshake, a browser that is closed is an error of the downstream. Of each of these there is
-//! nothing to do, and together they bury what matters. The ones of [`NOISE`] count as `debug`. A
+//! nothing to do, and together they bury what matters. The ones of `NOISE` count as `debug`. A
 //! request that was cut short is in the access log in any case.
 //!
 //! A message is one line whatever is in it: control characters are escaped.
