@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Many streams at once hold less memory with it than with the system's.
+/// It costs less CPU a request than the system's; see BENCHMARKS.md.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

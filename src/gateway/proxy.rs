@@ -160,7 +160,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        respond::label(response, &ctx.record.request_id, &ctx.ledger);
+        if is_final(response.status) {
+            respond::label(response, &ctx.record.request_id, &ctx.ledger);
+        }
         Ok(())
     }
 
@@ -227,12 +229,18 @@ impl ProxyHttp for Proxy {
         record.attempts = ctx.ledger.take();
         record.status = session
             .response_written()
+            .filter(|response| is_final(response.status))
             .map(|response| response.status.as_u16());
         record.bytes_in = session.body_bytes_read() as u64;
         record.bytes_out = session.body_bytes_sent() as u64;
         record.duration = ctx.started.elapsed();
         self.0.access_log().record(&record);
     }
+}
+
+/// Whether an answer's head is its last: not `100 Continue` and the like, but a switch of protocols.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl RequestContext {

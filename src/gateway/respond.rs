@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
@@ -127,7 +127,9 @@ pub(super) async fn failure(
         return cut(0);
     };
     let status = answer.status.as_u16();
-    let drained = drain_request(session).await;
+    // A client that was too slow once isn't waited for again.
+    let too_slow = answer.status == StatusCode::REQUEST_TIMEOUT;
+    let drained = !too_slow && drain_request(session).await;
     if !drained {
         session.as_downstream_mut().set_keepalive(None);
     }
@@ -137,7 +139,9 @@ pub(super) async fn failure(
             can_reuse_downstream: true,
         },
         Ok(()) => {
-            linger(session).await;
+            if !too_slow {
+                linger(session).await;
+            }
             cut(status)
         }
         Err(_) => cut(0),
