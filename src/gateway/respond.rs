@@ -46,7 +46,7 @@ pub(super) async fn whole(
     let mut head = whole.head;
     label(&mut head, request_id, ledger);
     let length = HeaderValue::from(whole.body.len());
-    if !head.status.is_informational() && head.status != http::StatusCode::NO_CONTENT {
+    if !head.status.is_informational() && head.status != StatusCode::NO_CONTENT {
         set(&mut head, header::CONTENT_LENGTH, length);
     }
     let session = client.session();
