@@ -16,7 +16,7 @@ pub enum CodeClass {
     UnknownModel,
     /// The gateway's key or account is refused, or what it paid for is used up.
     Credential,
-    /// Too many requests or tokens for now.
+    /// Too many requests or tokens within a span of time.
     RateLimit,
     /// The provider is overloaded.
     Overloaded,

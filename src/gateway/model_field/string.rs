@@ -71,7 +71,7 @@ fn decode_escape(escape: &str) -> Option<(char, &str)> {
     Some((character, &escape[1..]))
 }
 
-/// The character of one `XXXX`, or of the surrogate pair `XXXX\uXXXX`.
+/// The character of four hexadecimal digits (`00e9`), or of a surrogate pair (`d83d\ude00`).
 fn decode_unicode(hex: &str) -> Option<(char, &str)> {
     let (unit, after) = code_unit(hex)?;
     if let Some(character) = char::from_u32(unit.into()) {

@@ -217,10 +217,10 @@ async fn a_client_that_leaves_during_a_wait_ends_it() {
     stage
         .target
         .always(Reply::status(429).header("retry-after", "30"));
-    let asked = tokio::spawn(stage.client.post(CHAT, question("first")).try_send());
+    let mut asked = tokio::spawn(stage.client.post(CHAT, question("first")).try_send());
     stage.target.wait_ended(0).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!asked.is_finished(), "the wait is on");
+    let answered = tokio::time::timeout(Duration::from_millis(100), &mut asked).await;
+    assert!(answered.is_err(), "the wait is on: {answered:?}");
     asked.abort();
     let log = stage.gateway.wait_log(1).await;
     assert_eq!(log[0]["error"], "client_gone", "{}", log[0]);

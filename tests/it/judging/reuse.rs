@@ -278,14 +278,13 @@ async fn an_interim_answer_does_not_end_the_request() {
     let upstream = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();
-        let mut interim = 0;
+        let interim: [&[u8]; 2] = [b"HTTP/1.1 103 Early ", b"Hints\r\nlink: </a>\r\n\r\n"];
+        let mut said = 0;
         let body = loop {
-            // While the body comes, one after the other, the last in two pieces.
-            if interim < 3 && received.len() > interim << 20 {
-                tcp.write_all(b"HTTP/1.1 103 Early ").await.unwrap();
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                tcp.write_all(b"Hints\r\nlink: </a>\r\n\r\n").await.unwrap();
-                interim += 1;
+            // While the body comes: three of them, half of one with each MiB of it.
+            if said < 6 && received.len() > said << 20 {
+                tcp.write_all(interim[said % 2]).await.unwrap();
+                said += 1;
             }
             assert!(
                 tcp.read_buf(&mut received).await.unwrap() > 0,
@@ -300,6 +299,9 @@ async fn an_interim_answer_does_not_end_the_request() {
                 received.extend_from_slice(&body);
             }
         };
+        for half in said..6 {
+            tcp.write_all(interim[half % 2]).await.unwrap();
+        }
         let answer = bodies::chat_completion("first", FALLBACK_SAYS).to_string();
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",

@@ -136,26 +136,33 @@ async fn a_client_that_leaves_is_nobody_s_fault_and_cancels_at_once() {
     let whole = bodies::chat_completion("first", FALLBACK_SAYS);
     for stage in [Stage::new().await, Stage::http2().await] {
         let hung = [
-            (question("first"), Reply::hang()),
             (
                 question("first"),
-                Reply::json(200, &whole).cut_body_at(10, Step::Gate("never")),
+                Reply::status(200).held("the head"),
+                "the head",
+            ),
+            (
+                question("first"),
+                Reply::json(200, &whole).cut_body_at(10, Step::Gate("the body")),
+                "the body",
             ),
             (
                 stream_question("first"),
-                Reply::sse([preamble()]).then(Step::Hang),
+                Reply::sse([preamble()]).then(Step::Gate("the first token")),
+                "the first token",
             ),
             (
                 stream_question("first"),
-                Reply::sse([begun.clone()]).then(Step::Hang),
+                Reply::sse([begun.clone()]).then(Step::Gate("the next token")),
+                "the next token",
             ),
         ];
-        for (question, reply) in hung {
+        for (question, reply, gate) in hung {
             stage.target.always(reply);
             let mut quickest = Duration::MAX;
             // The quickest of three: the machine has more to do than this.
             for _ in 0..3 {
-                quickest = quickest.min(leave(&stage, &question).await);
+                quickest = quickest.min(leave(&stage, &question, gate).await);
                 if quickest < Duration::from_millis(100) {
                     break;
                 }
@@ -173,14 +180,14 @@ async fn a_client_that_leaves_is_nobody_s_fault_and_cancels_at_once() {
     }
 }
 
-/// Asks and hangs up: how long it takes until the target's exchange is cancelled.
-async fn leave(stage: &Stage, question: &Value) -> Duration {
+/// Asks and hangs up once the answer stands at `gate`: how long it takes until the target's exchange is cancelled.
+async fn leave(stage: &Stage, question: &Value, gate: &'static str) -> Duration {
     let request = stage.target.count();
     let mut connection = stage.client.connect().await;
     connection.write(&raw(stage, question)).await;
     stage.target.wait_for_requests(request + 1).await;
-    // What of the answer comes is on its way: now the gateway waits for more.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // What of the answer comes has been written: now the gateway waits for more.
+    stage.target.wait_gate(gate).await;
     let left = Instant::now();
     drop(connection);
     let cancelled = stage.target.wait_cancelled(request).await;

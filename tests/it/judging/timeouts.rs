@@ -52,13 +52,9 @@ async fn a_stream_may_last_longer_than_the_request_timeout() {
     let policy = format!("{SUSPENDING}\nrequest_timeout: 250ms\nstream_idle_timeout: 30s");
     let stage = Stage::with(&policy).await;
     let reply = Reply::chat_stream("first", &["Berthe ", "Morisot."]);
-    stage
-        .target
-        .always(reply.before_write(2, Step::Gate("later")));
+    stage.target.always(reply.before_write(2, Step::Wait(LONG)));
     let mut answer = stage.client.open(CHAT, stream_question("first")).await;
     assert!(answer.next_event().await.is_some());
-    tokio::time::sleep(LONG).await;
-    stage.target.open("later");
     let answer = answer.rest().await;
     assert!(
         answer.complete && answer.text().ends_with("data: [DONE]\n\n"),
