@@ -118,13 +118,17 @@ impl Ledger {
 
     /// The error for a client whose every target has failed.
     pub(super) fn exhausted(&self, table: &Table) -> Exhausted {
+        self.failed(table, "all_targets_failed")
+    }
+
+    /// The error for a client whose request had but one place to go, without a policy.
+    pub(super) fn endpoint_failed(&self, table: &Table) -> Exhausted {
+        self.failed(table, "endpoint_failed")
+    }
+
+    fn failed(&self, table: &Table, code: &'static str) -> Exhausted {
         let Some(last) = &self.last else {
             return self.all_suspended(Duration::from_secs(1));
-        };
-        let code = if self.attempts.iter().any(|attempt| attempt.model.is_some()) {
-            "all_targets_failed"
-        } else {
-            "endpoint_failed"
         };
         Exhausted {
             status: final_status(&last.reason),

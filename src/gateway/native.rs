@@ -57,7 +57,7 @@ impl Native {
             }
             Err(fault) => {
                 ledger.fail(&judge_fault(fault));
-                Err(ledger.exhausted(table).into())
+                Err(ledger.endpoint_failed(table).into())
             }
         }
     }
@@ -140,7 +140,7 @@ impl Native {
         ledger.answered(status, endpoint.backend_name(self.backend()));
         if is_about_own_key(endpoint, status) {
             ledger.fail(&refused_key(status));
-            return Err(ledger.exhausted(table).into());
+            return Err(ledger.endpoint_failed(table).into());
         }
         ledger.succeed();
         Ok(())

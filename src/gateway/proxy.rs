@@ -262,7 +262,7 @@ impl RequestContext {
         match &mut self.native {
             Some(native) => {
                 native.fail(error, &mut self.ledger);
-                self.ledger.exhausted(&self.table).into()
+                self.ledger.endpoint_failed(&self.table).into()
             }
             None => Failure::Broken,
         }

@@ -66,6 +66,7 @@ pub(super) async fn serve(
                 &outgoing,
                 &table,
                 endpoint,
+                &model.name,
                 id,
                 &mut ctx.ledger,
             )

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Interrupted};
 use super::error::Failure;
-use super::exchange;
+use super::exchange::{self, Exchange};
 use super::hold::Large;
 use super::judge::{ExchangeFault, Outcome, Reason, Verdict, judge_fault};
 use super::ledger::Ledger;
@@ -16,10 +16,15 @@ use super::outgoing::Outgoing;
 use super::relay;
 use super::respond;
 use super::table::{EndpointLinks, Table};
+use crate::provider::read_error_body;
 
 /// To the answer's head, and between two reads of its body: without a policy there is nobody who
 /// said a shorter time, and models may think for minutes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long, and how much, is read of an error that only its words are wanted of.
+const ERROR_PATIENCE: Duration = Duration::from_secs(5);
+const ERROR_BODY: usize = 64 << 10;
 
 /// Passes a request on to `endpoint` and its answer back.
 ///
@@ -30,10 +35,11 @@ pub(super) async fn run(
     outgoing: &Outgoing,
     table: &Table,
     endpoint: &EndpointLinks,
+    model: &str,
     request_id: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
-    ledger.begin(endpoint.name(), None);
+    ledger.begin(endpoint.name(), Some(&model.into()));
     let begun = exchange::begin(endpoint, outgoing, None);
     let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
         Ok(Ok(exchange)) => {
@@ -55,7 +61,10 @@ pub(super) async fn run(
                     Failure::Broken
                 });
             }
-            refused_key(status)
+            Verdict {
+                message: words(client, exchange).await,
+                ..refused_key(status)
+            }
         }
         Ok(Err(fault)) => judge_fault(fault),
         Err(Interrupted::Deadline) => judge_fault(ExchangeFault::Timeout),
@@ -65,7 +74,21 @@ pub(super) async fn run(
         }
     };
     ledger.fail(&verdict);
-    Err(ledger.exhausted(table).into())
+    Err(ledger.endpoint_failed(table).into())
+}
+
+/// What an endpoint says in an answer that nobody gets, as far as it comes at once.
+async fn words(client: &mut Client<'_>, mut exchange: Exchange) -> Option<String> {
+    let deadline = Some(Instant::now() + ERROR_PATIENCE);
+    let mut body = Vec::new();
+    while let Some(piece) = client.wait(deadline, exchange.read()).await.ok()?.ok()? {
+        body.extend_from_slice(&piece);
+        if body.len() > ERROR_BODY {
+            return None;
+        }
+    }
+    exchange.finish();
+    read_error_body(&body)?.message
 }
 
 /// Whether an upstream's answer says that the gateway's key is refused: the client's own key is

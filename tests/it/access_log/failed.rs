@@ -125,7 +125,7 @@ async fn a_failed_request_says_how() {
             chat("refused"),
             502,
             "endpoint_failed",
-            Some("openai 401 401"),
+            Some("openai/refused 401 401"),
         ),
         (
             client.get("/v1/models"),
@@ -162,7 +162,7 @@ async fn an_answer_that_breaks_off_says_how() {
     assert_eq!(line["status"], 200);
     assert_eq!(line["error"], "stream_broken");
     assert_eq!(line["bytes_out"], 50);
-    assert_eq!(attempts(&line), ["openai truncated 200"]);
+    assert_eq!(attempts(&line), ["openai/unnamed truncated 200"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,7 +114,8 @@ async fn every_answer_says_who_gave_it() {
 
         let unmatched = client.post(CHAT, ask("no-policy-names-it")).await;
         assert_eq!(unmatched.status, 200);
-        assert_eq!(labels(&unmatched), [Some("openai"), None, Some("1"), None]);
+        let model = Some("no-policy-names-it");
+        assert_eq!(labels(&unmatched), [Some("openai"), model, Some("1"), None]);
         let native = client.get("/v1/models").await;
         assert_eq!(native.status, 200);
         assert_eq!(labels(&native), [Some("openai"), None, Some("1"), None]);
@@ -184,7 +185,8 @@ async fn what_a_client_forges_is_ignored_and_never_forwarded() {
             [Some("openai"), Some("well"), Some("1"), None]
         );
         let unmatched = forged.post(CHAT, ask("no-policy-names-it")).await;
-        assert_eq!(labels(&unmatched), [Some("openai"), None, Some("1"), None]);
+        let model = Some("no-policy-names-it");
+        assert_eq!(labels(&unmatched), [Some("openai"), model, Some("1"), None]);
         let native = forged.get("/v1/models").await;
         assert_eq!(labels(&native), [Some("openai"), None, Some("1"), None]);
         let failed = forged.post(CHAT, ask("lost")).await;
@@ -250,7 +252,7 @@ async fn what_an_upstream_forges_is_replaced_and_its_own_id_kept() {
             (client.post(CHAT, ask("well")), 200, Some("well")),
             (client.post(CHAT, ask("faulty")), 400, Some("faulty")),
             (client.post(CHAT, ask("streaming")), 200, Some("streaming")),
-            (client.post(CHAT, ask("other")), 500, None),
+            (client.post(CHAT, ask("other")), 500, Some("other")),
             (client.get("/v1/models"), 200, None),
         ] {
             let response = request.await;

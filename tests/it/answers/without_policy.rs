@@ -143,13 +143,14 @@ async fn what_breaks_is_seen_to_break() {
 }
 
 async fn assert_fails(gateway: &Gateway, status: u16, reason: &str) {
-    for response in both_ways(gateway).await {
+    let models = [Some("unnamed"), None];
+    for (response, model) in both_ways(gateway).await.into_iter().zip(models) {
         assert_eq!(response.status, status, "{}", response.text());
         let error = failover_error(&response);
         assert_eq!(error["code"], "endpoint_failed");
         assert_eq!(
             error["attempts"],
-            json!([{"endpoint": "openai", "model": null, "status": null, "reason": reason}])
+            json!([{"endpoint": "openai", "model": model, "status": null, "reason": reason}])
         );
         let message = error["message"].as_str().unwrap();
         assert!(
@@ -158,7 +159,8 @@ async fn assert_fails(gateway: &Gateway, status: u16, reason: &str) {
         );
         assert_eq!(response.header("x-standin-endpoint"), Some("openai"));
         assert_eq!(response.header("x-standin-attempts"), Some("1"));
-        let failover = format!("openai={reason}");
+        let model = model.map_or(String::new(), |model| format!("/{model}"));
+        let failover = format!("openai{model}={reason}");
         assert_eq!(response.header("x-standin-failover"), Some(&*failover));
     }
 }
@@ -228,7 +230,7 @@ async fn a_policy_of_the_other_environment_is_none() {
     for _ in 0..2 {
         let response = gateway.sandbox().post(CHAT, ask("named")).await;
         assert_eq!(response.status, 500);
-        assert_eq!(response.header("x-standin-model"), None);
+        assert_eq!(response.header("x-standin-model"), Some("named"));
     }
     assert_eq!(upstream.count(), 2);
     let production = gateway.client().post(CHAT, ask("named")).await;
