@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use super::json::{Json, Malformed};
-use super::usage::usage;
+use super::usage::{read_identity, usage};
 use super::{BlockKind, BlockStep, Meaning, Obstacle, Reading};
 
 /// What an event tells.
@@ -25,7 +25,7 @@ pub fn read<'a>(name: &'a [u8], data: &'a [u8]) -> Result<Reading<'a>, Malformed
         match key {
             "type" => kind = json.text()?,
             "index" => index = json.count()?.unwrap_or(0),
-            "message" => json.object(|json, key| read_message(json, key, &mut reading))?,
+            "message" => json.object(|json, key| read_identity(json, key, &mut reading))?,
             "content_block" | "delta" => piece = Piece::read(json)?,
             "usage" => reading.usage = usage(json)?,
             "error" => error = json.filled()?,
@@ -56,19 +56,6 @@ pub fn read<'a>(name: &'a [u8], data: &'a [u8]) -> Result<Reading<'a>, Malformed
     } else {
         reading.settled()
     })
-}
-
-fn read_message<'a>(
-    json: &mut Json<'a>,
-    key: &str,
-    reading: &mut Reading<'a>,
-) -> Result<(), Malformed> {
-    match key {
-        "id" => reading.id = json.text()?,
-        "usage" => reading.usage = usage(json)?,
-        _ => json.skip()?,
-    }
-    Ok(())
 }
 
 /// A content block at its start, or a delta.

@@ -4,7 +4,7 @@
 //! every other one is content: a delta, a part that is done, the progress of a tool.
 
 use super::json::{Json, Malformed};
-use super::usage::usage;
+use super::usage::read_identity;
 use super::{Meaning, Obstacle, Reading};
 
 /// What an event tells.
@@ -20,7 +20,7 @@ pub fn read<'a>(name: &'a [u8], data: &'a [u8]) -> Result<Reading<'a>, Malformed
             "type" => kind = json.text()?,
             "delta" => delta = json.text()?,
             "sequence_number" => reading.sequence = json.count()?,
-            "response" => json.object(|json, key| read_response(json, key, &mut reading))?,
+            "response" => json.object(|json, key| read_identity(json, key, &mut reading))?,
             "error" => error = json.filled()?,
             _ => json.skip()?,
         }
@@ -56,17 +56,4 @@ fn meaning(kind: &str) -> Meaning {
         | "ping" => Meaning::Preamble,
         _ => Meaning::Content,
     }
-}
-
-fn read_response<'a>(
-    json: &mut Json<'a>,
-    key: &str,
-    reading: &mut Reading<'a>,
-) -> Result<(), Malformed> {
-    match key {
-        "id" => reading.id = json.text()?,
-        "usage" => reading.usage = usage(json)?,
-        _ => json.skip()?,
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The tokens that an answer cost, by whatever names its API has for them.
 
+use super::Reading;
 use super::json::{Json, Malformed};
 
 /// Tokens, as far as the provider has told.
@@ -23,6 +24,20 @@ pub fn usage_of_answer(body: &[u8]) -> Usage {
         _ => json.skip(),
     });
     read.map_or(Usage::default(), |_| told)
+}
+
+/// Reads a member of an answer's own object in an event: who it is, and what it cost so far.
+pub(super) fn read_identity<'a>(
+    json: &mut Json<'a>,
+    key: &str,
+    reading: &mut Reading<'a>,
+) -> Result<(), Malformed> {
+    match key {
+        "id" => reading.id = json.text()?,
+        "usage" => reading.usage = usage(json)?,
+        _ => json.skip()?,
+    }
+    Ok(())
 }
 
 /// The members of one usage: named as in chat completions, as in the Responses API and Anthropic's
