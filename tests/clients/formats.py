@@ -32,16 +32,28 @@ class OpenAI:
             return self._embeddings(request)
         message = {"role": "assistant", "content": text(self.name, request["model"])}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return self._envelope("chat.completion", request["model"], choice) | {"usage": self._usage()}
+        return self._envelope("chat.completion", request["model"], [choice]) | {"usage": self._usage()}
 
-    def events(self, request):
-        """A stream's events. The first one names the role only; the next ones carry the words."""
+    def events(self, request, said):
+        """A stream's events. The first one names the role only; the next ones carry the words, or
+        the call of the tool that the request has.
+        """
         deltas = [{"role": "assistant", "content": ""}]
-        deltas += [{"content": word} for word in words(text(self.name, request["model"]))]
+        if "tools" in request:
+            deltas += [{"tool_calls": [call]} for call in self._call(request["tools"][0], said)]
+        else:
+            deltas += [{"content": word} for word in words(said)]
         for delta in deltas:
             yield self._chunk(request["model"], delta, None)
-        yield self._chunk(request["model"], {}, "stop")
+        yield self._chunk(request["model"], {}, "tool_calls" if "tools" in request else "stop")
+        if request.get("stream_options", {}).get("include_usage"):
+            usage = {"usage": self._usage(len(words(said)))}
+            yield _data(self._envelope("chat.completion.chunk", request["model"], []) | usage)
         yield b"data: [DONE]\n\n"
+
+    def failure(self):
+        """The event that tells of an error in the middle of a stream."""
+        return _data(self.error(503, "a stream"))
 
     def error(self, status, model):
         message = f"{self.name} answers {status} for {model}"
@@ -65,19 +77,26 @@ class OpenAI:
 
     def _chunk(self, model, delta, finish_reason):
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return _data(self._envelope("chat.completion.chunk", model, choice))
+        return _data(self._envelope("chat.completion.chunk", model, [choice]))
 
-    def _envelope(self, kind, model, choice):
+    def _call(self, tool, said):
+        """The pieces of a tool call: its name, then its arguments, bit by bit."""
+        call = {"name": tool["function"]["name"], "arguments": ""}
+        yield {"index": 0, "id": f"call_{self.name}", "type": "function", "function": call}
+        for word in words(json.dumps({"text": said})):
+            yield {"index": 0, "function": {"arguments": word}}
+
+    def _envelope(self, kind, model, choices):
         return {
             "id": f"chatcmpl-{self.name}",
             "object": kind,
             "created": 1700000000,
             "model": model,
-            "choices": [choice],
+            "choices": choices,
         }
 
-    def _usage(self):
-        return {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    def _usage(self, said=7):
+        return {"prompt_tokens": 11, "completion_tokens": said, "total_tokens": 11 + said}
 
 
 class Mistral(OpenAI):
@@ -112,18 +131,23 @@ class Anthropic:
         content = [{"type": "text", "text": text(self.name, request["model"])}]
         return self._message(request["model"], content, "end_turn", 7)
 
-    def events(self, request):
+    def events(self, request, said):
         yield self._event("message_start", message=self._message(request["model"], [], None, 1))
-        block = {"type": "text", "text": ""}
+        block, deltas = self._text(said)
+        if "tools" in request:
+            block, deltas = self._call(request["tools"][0], said)
         yield self._event("content_block_start", index=0, content_block=block)
         yield self._event("ping")
-        for word in words(text(self.name, request["model"])):
-            delta = {"type": "text_delta", "text": word}
+        for delta in deltas:
             yield self._event("content_block_delta", index=0, delta=delta)
         yield self._event("content_block_stop", index=0)
-        delta = {"stop_reason": "end_turn", "stop_sequence": None}
-        yield self._event("message_delta", delta=delta, usage={"output_tokens": 7})
+        delta = {"stop_reason": "tool_use" if "tools" in request else "end_turn", "stop_sequence": None}
+        yield self._event("message_delta", delta=delta, usage={"output_tokens": len(words(said))})
         yield self._event("message_stop")
+
+    def failure(self):
+        """The event that tells of an error in the middle of a stream."""
+        return b"event: error\n" + _data(self.error(529, "a stream"))
 
     def error(self, status, model):
         kinds = {
@@ -151,6 +175,16 @@ class Anthropic:
             "stop_sequence": None,
             "usage": {"input_tokens": 11, "output_tokens": output_tokens},
         }
+
+    def _text(self, said):
+        """A text block as it starts, and its deltas."""
+        return {"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in words(said)]
+
+    def _call(self, tool, said):
+        """The same of the call of a tool."""
+        block = {"type": "tool_use", "id": f"toolu_{self.name}", "name": tool["name"], "input": {}}
+        pieces = words(json.dumps({"text": said}))
+        return block, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
 
     def _event(self, kind, **fields):
         return f"event: {kind}\n".encode() + _data({"type": kind} | fields)

@@ -5,7 +5,7 @@ process: it prints one line of JSON that says where everything is, then answers 
 input with one line, and ends with its input.
 
     forget      starts the record anew
-    received    what reached the providers since: [{upstream, path, model}], in each one's order
+    received    what reached the providers since, in order: [{upstream, path, model}]
     strays      the credentials that reached a provider and are not its own: always []
 """
 
@@ -20,6 +20,7 @@ import tempfile
 
 from formats import Anthropic, Mistral, OpenAI
 from gateway import Gateway
+from story import STORY
 from upstreams import Nowhere, Upstream
 
 KEY = "the-callers-key"
@@ -76,6 +77,11 @@ class Stage:
         for upstream in self.upstreams:
             upstream.forget()
 
+    def received(self):
+        """The requests that reached the providers since, in order."""
+        requests = (request for upstream in self.upstreams for request in upstream.received)
+        return sorted(requests, key=lambda request: request.at)
+
     def strays(self):
         """The credentials that reached a provider and are not its own, as upstream and header."""
         return [
@@ -110,19 +116,19 @@ def digest(key):
 def serve():
     """The stage for a test in another language."""
     with stage() as on:
-        say({"url": on.url, "key": on.key, "sandboxKey": on.sandbox_key})
+        say({"url": on.url, "key": on.key, "sandboxKey": on.sandbox_key, "story": STORY})
         for line in sys.stdin:
             match line.strip():
                 case "forget":
                     say(on.forget())
                 case "received":
-                    say([seen(upstream, request) for upstream in on.upstreams for request in upstream.received])
+                    say([seen(request) for request in on.received()])
                 case "strays":
                     say(on.strays())
 
 
-def seen(upstream, request):
-    return {"upstream": upstream.provider.name, "path": request.path, "model": request.model}
+def seen(request):
+    return {"upstream": request.upstream, "path": request.path, "model": request.model}
 
 
 def say(value):

@@ -8,13 +8,24 @@ each in its provider's own shape. A name that is no script is a model that answe
     rate-limited   429 with `retry-after: 7`    hanging   a stream that stops until the caller gives up
     refusing       400, the caller's fault      gated     a stream that goes on when the test says so
     locked         401, as if the key were bad  model     `invalid-model`: the provider doesn't know it
+
+Those that tell the story of story.py go on with it where they are asked to:
+
+    tells          to its end                   no-prefill    to its end; a prefill is answered with 400
+    breaks         and are cut half-way         restarts      from its beginning once more
+    stalls         and stop half-way            repeats       with the last words once more
+    errs           and tell of an error half-way
 """
 
 import json
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from formats import text
+from story import TELLERS, is_prefilled, told
 
 STATUSES = {"unavailable": 503, "overloaded": 529, "refusing": 400, "locked": 401}
 RETRY_AFTER = 7
@@ -25,14 +36,20 @@ PATIENCE = 10  # seconds until a script that waits for somebody gives up
 class Received:
     """One request as it reached a provider."""
 
+    upstream: str
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    at: float  # seconds of the monotonic clock
 
     @property
     def model(self):
-        return json.loads(self.body)["model"] if self.body else None
+        return self.json["model"] if self.body else None
+
+    @property
+    def json(self):
+        return json.loads(self.body)
 
 
 class Upstream(ThreadingHTTPServer):
@@ -91,7 +108,8 @@ class Script(BaseHTTPRequestHandler):
             body = b"".join(self._chunks())
         else:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        received = Received(self.command, self.path, headers, body)
+        name = self.server.provider.name
+        received = Received(name, self.command, self.path, headers, body, time.monotonic())
         self.server.received.append(received)
         return received
 
@@ -116,8 +134,11 @@ class Script(BaseHTTPRequestHandler):
             return self._answer(*provider.unknown_model(model))
         if script == "slow":
             return self._wait_for_hang_up()
+        if script == "no-prefill" and is_prefilled(request["messages"]):
+            return self._answer(400, provider.error(400, model))
         if request.get("stream"):
-            return self._stream(list(provider.events(request)), script)
+            said = told(script, request["messages"]) if script in TELLERS else text(provider.name, model)
+            return self._stream(list(provider.events(request, said)), script)
         return self._answer(200, provider.answer(received.path, request))
 
     def _answer(self, status, value, headers=None):
@@ -137,11 +158,13 @@ class Script(BaseHTTPRequestHandler):
         self.end_headers()
         half = len(events) // 2
         self._send(events[:half])
-        if script == "cut":
+        if script in ("cut", "breaks"):
             self.close_connection = True
             return None
-        if script == "hanging":
+        if script in ("hanging", "stalls"):
             return self._wait_for_hang_up()
+        if script == "errs":
+            events = [*events[:half], self.server.provider.failure()]
         if script == "gated":
             self.server.gate.wait(PATIENCE)
         self._send(events[half:])

@@ -26,7 +26,7 @@ export class Stage {
     return this.ask('forget');
   }
 
-  /** What reached the providers since: `{upstream, path, model}`, in each one's order. */
+  /** What reached the providers since, in order: `{upstream, path, model}`. */
   received() {
     return this.ask('received');
   }
@@ -34,6 +34,11 @@ export class Stage {
   /** The credentials that reached a provider and are not its own. */
   strays() {
     return this.ask('strays');
+  }
+
+  /** The models of those requests. */
+  async models() {
+    return (await this.received()).map((request) => request.model);
   }
 
   async stop() {
