@@ -33,4 +33,6 @@ pub mod gateway;
 
 pub mod telemetry;
 
+pub mod admin;
+
 pub mod demo;

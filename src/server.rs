@@ -1,12 +1,13 @@
 //! Everything put together: `sockets`, listeners, the gateway, and its `ending`. The only code
 //! that knows all the rest.
 
+mod admin;
 mod ending;
+mod live;
 mod sockets;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,9 +28,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::{oneshot, watch};
 
+use self::admin::AdminListening;
 use self::ending::{Ending, SharedFds, Signals, Told};
-use self::sockets::Sockets;
-use crate::config::{self, Configuration, Listener};
+use self::live::LiveGateway;
+use self::sockets::{Sockets, hand_in};
+use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
 use crate::telemetry::{AccessLog, AccessLogPath};
 
@@ -80,6 +83,9 @@ pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), Ser
     for address in &assembled.addresses {
         log::info!("listening on {address}");
     }
+    if let Some(address) = &assembled.admin {
+        log::info!("admin: listening on {address}");
+    }
     assembled.server.run(RunArgs {
         shutdown_signal: Box::new(assembled.ending),
     });
@@ -90,6 +96,8 @@ pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), Ser
 pub struct Running {
     /// Where it listens, in the order of the configuration; never port 0.
     pub addresses: Vec<SocketAddr>,
+    /// Where the admin listener is, if there is one.
+    pub admin: Option<SocketAddr>,
     /// The gateway itself.
     pub gateway: Arc<Gateway>,
     /// The client connections.
@@ -107,6 +115,7 @@ pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
     let Assembled {
         server,
         addresses,
+        admin,
         ending,
     } = assemble(configuration, &RunOptions::default(), Some(told))?;
     let gateway = ending.gateway.clone();
@@ -118,6 +127,7 @@ pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
     });
     Ok(Running {
         addresses,
+        admin,
         gateway,
         connections,
         stop,
@@ -156,6 +166,7 @@ impl Drop for Running {
 struct Assembled {
     server: Server,
     addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
     ending: Ending,
 }
 
@@ -171,6 +182,7 @@ fn assemble(
     let Configuration {
         server: mut conf,
         listeners,
+        admin,
         snapshot,
         access_log,
         ..
@@ -182,10 +194,11 @@ fn assemble(
     );
     let keepalive = snapshot.limits.keepalive_timeout;
 
+    let addresses = listeners.iter().map(|listener| listener.address);
     let sockets = if options.upgrade {
-        Sockets::inherited(&listeners)
+        Sockets::inherited(addresses)
     } else {
-        Sockets::bind(&listeners)?
+        Sockets::bind(addresses)?
     };
     let log = AccessLog::open(&log_path(&access_log)).map_err(ServerError::AccessLog)?;
     let links = Links::new(
@@ -203,7 +216,7 @@ fn assemble(
     let front = Front::new(proxy, gateway.clone(), connections.clone(), h2c_ports);
     let mut service = Service::new("gateway".to_owned(), front);
     for (listener, name) in listeners.iter().zip(&sockets.names) {
-        add_listener(&mut service, listener, name)?;
+        add_endpoint(&mut service, listener.address, listener.tls.as_ref(), name)?;
     }
     let fds = SharedFds::default();
     let (catch, caught) = oneshot::channel();
@@ -219,14 +232,29 @@ fn assemble(
         draining,
         catch,
     });
+    let (handed_over, hand_over) = watch::channel(false);
+    let admin = match admin {
+        Some(admin) => {
+            let live = LiveGateway {
+                gateway: gateway.clone(),
+            };
+            let listening = AdminListening::new(&admin, live, options.upgrade, hand_over)?;
+            let address = listening.address;
+            server.add_service(listening);
+            Some(address)
+        }
+        None => None,
+    };
     server.bootstrap();
     Ok(Assembled {
         server,
         addresses: sockets.addresses,
+        admin,
         ending: Ending {
             gateway,
             connections,
             drain,
+            handed_over,
             patience,
             fds,
             upgrade_sock: conf.upgrade_sock.clone(),
@@ -275,19 +303,17 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
     proxy
 }
 
-fn add_listener(
-    service: &mut Service<Front>,
-    listener: &Listener,
+fn add_endpoint<App>(
+    service: &mut Service<App>,
+    address: SocketAddr,
+    tls: Option<&ListenerTls>,
     name: &str,
 ) -> Result<(), ServerError> {
-    let Some(tls) = &listener.tls else {
+    let Some(tls) = tls else {
         service.add_tcp(name);
         return Ok(());
     };
-    let failed = |why: String| ServerError::Tls {
-        address: listener.address,
-        why,
-    };
+    let failed = |why: String| ServerError::Tls { address, why };
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut settings = TlsSettings::intermediate(&path(&tls.certificate), &path(&tls.private_key))
         .map_err(|error| failed(error.to_string()))?;
@@ -346,12 +372,7 @@ impl ServiceWithDependents for Listening {
         if let Err(error) = self.gateway.access_log().start() {
             log::error!("the access log can't be written: {error}");
         }
-        if let Some(fds) = &fds {
-            let mut table = fds.lock();
-            for (name, socket) in self.bound.drain(..) {
-                table.add(name, socket.into_raw_fd());
-            }
-        }
+        hand_in(&fds, &mut self.bound);
         (*self.fds.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&fds);
         let gateway = self.gateway.clone();
         tokio::spawn(async move {

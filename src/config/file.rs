@@ -17,8 +17,7 @@ shape! {
         /// The fields of Pingora's `ServerConf`, which alone knows them.
         server: &'n Node<'n>,
         listeners: List<Listener<'n>>,
-        #[expect(dead_code, reason = "known only to be refused with the right words")]
-        admin: NotYet,
+        admin: Admin<'n>,
         limits: Limits,
         authentication: &'n str,
         environment: &'n str,
@@ -45,6 +44,21 @@ shape! {
         certificate: &'n str,
         private_key: &'n str,
         client_ca: &'n str,
+    }
+}
+
+shape! {
+    struct Admin<'n> {
+        address: &'n str,
+        tls: ListenerTls<'n>,
+        tokens: List<AdminToken<'n>>,
+    }
+}
+
+shape! {
+    struct AdminToken<'n> {
+        name: &'n str,
+        sha256: &'n str,
     }
 }
 

@@ -32,6 +32,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pingora_core::server::configuration::ServerConf;
 
@@ -41,7 +42,7 @@ use self::file::File;
 use self::place::Place;
 use self::read::Read as _;
 use self::sources::Sources;
-use crate::policy::Snapshot;
+use crate::policy::{KeyDigest, Snapshot};
 
 /// A whole configuration, valid.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Configuration {
     pub server: ServerConf,
     /// Where callers connect, at least one.
     pub listeners: Vec<Listener>,
+    /// Where those who operate the gateway connect; none: there is no admin listener.
+    pub admin: Option<Admin>,
     /// Everything that a request needs.
     pub snapshot: Snapshot,
     /// Where the access log goes.
@@ -78,6 +81,26 @@ pub struct ListenerTls {
     pub private_key: PathBuf,
     /// Callers must show a certificate signed by one of these (PEM).
     pub client_ca: Option<PathBuf>,
+}
+
+/// Where those who operate the gateway connect, and who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen; port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// The certificate to show; `None` on a cleartext port.
+    pub tls: Option<ListenerTls>,
+    /// Who may administer.
+    pub tokens: Vec<AdminToken>,
+}
+
+/// A bearer token of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminToken {
+    /// Who holds it: for logs and revisions.
+    pub name: Arc<str>,
+    /// Of the token, which is never kept itself.
+    pub digest: KeyDigest,
 }
 
 /// Where the access log goes.

@@ -70,7 +70,7 @@ impl Gateway {
     }
 
     /// Whether the process is about to end.
-    pub(super) fn is_draining(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 

@@ -35,6 +35,9 @@ pub(super) struct Ending {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
     pub(super) drain: watch::Sender<bool>,
+    /// Told when the next process has the listening sockets: the admin listener ends then, and
+    /// otherwise with the process.
+    pub(super) handed_over: watch::Sender<bool>,
     /// How long requests under way may take to end.
     pub(super) patience: Duration,
     pub(super) fds: SharedFds,
@@ -177,7 +180,10 @@ impl Ending {
         let sent =
             tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
         match sent {
-            Ok(Ok(_)) => log::info!("the listening sockets were handed over"),
+            Ok(Ok(_)) => {
+                let _ = self.handed_over.send(true);
+                log::info!("the listening sockets were handed over");
+            }
             Ok(Err(error)) => log::error!(
                 "nobody took the listening sockets over at {}: {error}. Start the next process with --upgrade before sending SIGQUIT",
                 self.upgrade_sock

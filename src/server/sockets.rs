@@ -3,6 +3,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+
+use pingora_core::server::ListenFds;
 
 use super::ServerError;
 use crate::config::Listener;
@@ -17,14 +20,14 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn bind(listeners: &[Listener]) -> Result<Self, ServerError> {
+    pub(super) fn bind(
+        configured: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<Self, ServerError> {
         let mut sockets = Self::default();
-        for listener in listeners {
-            let socket = bind(listener.address).map_err(|source| ServerError::Bind {
-                address: listener.address,
-                source,
-            })?;
-            let address = socket.local_addr().unwrap_or(listener.address);
+        for address in configured {
+            let bound = bind(address).map_err(|source| ServerError::Bind { address, source });
+            let socket = bound?;
+            let address = socket.local_addr().unwrap_or(address);
             sockets.addresses.push(address);
             sockets.names.push(address.to_string());
             sockets.bound.push((address.to_string(), socket));
@@ -33,8 +36,8 @@ impl Sockets {
     }
 
     /// Those that the process that runs will hand over.
-    pub(super) fn inherited(listeners: &[Listener]) -> Self {
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    pub(super) fn inherited(configured: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let addresses: Vec<_> = configured.into_iter().collect();
         Self {
             names: addresses.iter().map(SocketAddr::to_string).collect(),
             addresses,
@@ -53,6 +56,16 @@ impl Sockets {
             .filter(|(listener, _)| wanted(listener))
             .map(|(_, address)| address.port())
             .collect()
+    }
+}
+
+/// Gives bound sockets to Pingora, which finds them by their names and hands them on.
+pub(super) fn hand_in(fds: &Option<ListenFds>, bound: &mut Vec<(String, TcpListener)>) {
+    if let Some(fds) = fds {
+        let mut table = fds.lock();
+        for (name, socket) in bound.drain(..) {
+            table.add(name, socket.into_raw_fd());
+        }
     }
 }
 

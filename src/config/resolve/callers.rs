@@ -68,7 +68,7 @@ fn by_keys(file: &File<'_>, root: Place<'_>) -> Callers {
 
 /// On which line a digest and a name stood first.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     digests: HashMap<KeyDigest, usize>,
     names: HashMap<(String, Environment), usize>,
 }
@@ -79,7 +79,7 @@ fn caller(
     seen: &mut Seen,
 ) -> Option<(KeyDigest, Caller)> {
     let (key, line) = (&written.value, written.line);
-    let digest = digest(written, place.field("sha256"), seen);
+    let digest = digest(&key.sha256, line, place.field("sha256"), seen);
     let at = place.field("environment");
     let environment = required(&key.environment, at, line, "production or sandbox")
         .and_then(|word| choice(word, at, &ENVIRONMENTS, "environments"));
@@ -100,13 +100,14 @@ fn caller(
 }
 
 /// Reads a digest. What stands there is never shown: it may be the key itself.
-fn digest(
-    written: &Written<file::CallerKey<'_>>,
+pub(super) fn digest(
+    field: &Field<&str>,
+    parent_line: usize,
     place: Place<'_>,
     seen: &mut Seen,
 ) -> Option<KeyDigest> {
     let what = "the lower-case hex SHA-256 of the key: `standin key` makes both";
-    let text = required(&written.value.sha256, place, written.line, what)?;
+    let text = required(field, place, parent_line, what)?;
     let Some(digest) = parse_digest(text.value) else {
         place.error(
             text.line,

@@ -11,7 +11,7 @@ use super::super::sources::Sources;
 use super::super::{Listener, ListenerTls};
 use super::check::required;
 
-const ADDRESS: &str = "an address is IP:PORT, such as 0.0.0.0:8080 or [::1]:8080";
+pub(super) const ADDRESS: &str = "an address is IP:PORT, such as 0.0.0.0:8080 or [::1]:8080";
 
 /// The listeners, at least one.
 pub(super) fn listeners(file: &File<'_>, sources: &Sources<'_>, root: Place<'_>) -> Vec<Listener> {
@@ -65,7 +65,7 @@ fn listener(
     }
 }
 
-fn tls(
+pub(super) fn tls(
     field: &Field<file::ListenerTls<'_>>,
     place: Place<'_>,
     sources: &Sources<'_>,

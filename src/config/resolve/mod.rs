@@ -1,13 +1,14 @@
 //! From what is written to what is valid: every error of a file at once.
 //!
 //! ```text
-//! server, limits, listeners ── authentication
+//! server, limits, listeners ── authentication ── admin
 //! endpoints ── policies (targets name endpoints; pairs are counted) ── operations (name both)
 //! ```
 //!
 //! A part that is wrong is reported and left out, and whoever refers to it goes on as if it were
 //! right, so that one mistake is one error.
 
+mod admin;
 mod callers;
 mod chains;
 mod check;
@@ -43,6 +44,7 @@ pub(super) fn configuration(
     let limits = limits::limits(&file.limits, root.field("limits"));
     let listeners = listeners::listeners(file, sources, root);
     let authentication = callers::authentication(file, &listeners, root);
+    let admin = admin::admin(file, &listeners, authentication.as_ref(), sources, root);
     let access_log = access_log(file, sources, root);
 
     let names = Names::of(file);
@@ -71,6 +73,7 @@ pub(super) fn configuration(
     let configuration = Configuration {
         server,
         listeners,
+        admin,
         access_log,
         warnings: Vec::new(),
         snapshot: Snapshot {

@@ -86,10 +86,12 @@ fn the_smallest_configuration_has_all_defaults() {
     let Configuration {
         server,
         listeners,
+        admin,
         snapshot,
         access_log,
         warnings,
     } = accepted(&[]);
+    assert_eq!(admin, None);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(access_log, AccessLogPath::Stdout);
     assert_eq!(

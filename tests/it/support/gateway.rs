@@ -17,6 +17,9 @@ pub const KEY: &str = "client-key-production";
 /// See [`KEY`].
 pub const SANDBOX_KEY: &str = "client-key-sandbox";
 
+/// The bearer token of the admin API; its holder is `ops`.
+pub const TOKEN: &str = "admin-token";
+
 /// The secret that an endpoint's `api_key` holds: `{env: NAME}` is looked up here.
 pub fn secret(name: &str) -> String {
     format!("secret-of-{name}")
@@ -26,6 +29,7 @@ pub fn secret(name: &str) -> String {
 #[derive(Default)]
 pub struct Setup {
     listeners: String,
+    admin: String,
     limits: String,
     endpoints: String,
     operations: String,
@@ -120,6 +124,19 @@ impl Setup {
         self
     }
 
+    /// An admin listener on a port of its own, for the holder of [`TOKEN`].
+    pub fn admin(self) -> Self {
+        let digest = format!("{:x}", Sha256::digest(TOKEN));
+        let tokens = format!("tokens: [{{name: ops, sha256: {digest}}}]");
+        self.admin_with(&format!("address: 127.0.0.1:0\n{tokens}"))
+    }
+
+    /// An admin listener: one YAML line for each field.
+    pub fn admin_with(mut self, fields: &str) -> Self {
+        self.admin = indented(fields, 2);
+        self
+    }
+
     /// Everybody may call, in production.
     pub fn without_authentication(mut self) -> Self {
         self.no_authentication = true;
@@ -136,6 +153,9 @@ impl Setup {
             "listeners:\n  - address: 127.0.0.1:0\n{}",
             self.listeners
         );
+        if !self.admin.is_empty() {
+            let _ = write!(text, "admin:\n{}", self.admin);
+        }
         if !self.limits.is_empty() {
             let _ = write!(text, "limits:\n{}", self.limits);
         }
@@ -215,6 +235,12 @@ impl Gateway {
     /// Where the first listener is.
     pub fn addr(&self) -> SocketAddr {
         self.running.addresses[0]
+    }
+
+    /// A client of the admin listener with [`TOKEN`].
+    pub fn admin(&self) -> Client {
+        let address = self.running.admin.expect("an admin listener");
+        Client::new(address).key(TOKEN)
     }
 
     /// A client with the production key.

@@ -32,7 +32,7 @@ pub mod wait;
 pub mod wire;
 
 pub use client::{Client, NoAnswer, Response};
-pub use gateway::{Gateway, KEY, SANDBOX_KEY, Setup, secret};
+pub use gateway::{Gateway, KEY, SANDBOX_KEY, Setup, TOKEN, secret};
 pub use socket::Dead;
 pub use tls::{Authority, Certificate};
 pub use upstream::{Ending, Received, Reply, Step, Upstream};

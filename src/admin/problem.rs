@@ -1,0 +1,63 @@
+//! Every error of the admin side, as RFC 9457 has it.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// What went wrong, for a program (`status`, `code`) and for a person (`title`, `detail`).
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    /// What kind of problem it is, in words that stay.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// The same as `title` for programs.
+    code: &'static str,
+    /// What is the matter this time, and what helps.
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: String) -> Self {
+        Self {
+            title,
+            status: status.as_u16(),
+            code,
+            detail,
+        }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let detail = "send `Authorization: Bearer TOKEN` with a token whose SHA-256 is in admin.tokens of the configuration; `standin key` makes one";
+        let status = StatusCode::UNAUTHORIZED;
+        Self::new(status, "unauthorized", "A token is needed", detail.into())
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        let status = StatusCode::NOT_FOUND;
+        Self::new(status, "not_found", "Not found", detail.into())
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let detail = "the header `allow` says what can be done here".into();
+        Self::new(status, "method_not_allowed", "Not with this method", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,90 @@
+//! The admin listener as a service of Pingora's.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::listening::Service;
+use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
+
+use super::live::LiveGateway;
+use super::sockets::{Sockets, hand_in};
+use super::{ServerError, add_endpoint};
+use crate::admin::Admin;
+use crate::config;
+
+/// The admin listener. It ends with the process, or when the next one has its socket: while the
+/// gateway drains somebody must be there to say so.
+pub(super) struct AdminListening {
+    /// Where it listens; never port 0.
+    pub(super) address: SocketAddr,
+    service: Service<Admin>,
+    bound: Vec<(String, TcpListener)>,
+    handed_over: ShutdownWatch,
+}
+
+impl AdminListening {
+    pub(super) fn new(
+        admin: &config::Admin,
+        live: LiveGateway,
+        upgrade: bool,
+        handed_over: ShutdownWatch,
+    ) -> Result<Self, ServerError> {
+        let sockets = if upgrade {
+            Sockets::inherited([admin.address])
+        } else {
+            Sockets::bind([admin.address])?
+        };
+        let address = sockets.addresses.first().copied().unwrap_or(admin.address);
+        let app = Admin::new(Arc::new(live), address.ip(), admin.tokens.clone());
+        let mut service = Service::new("admin".to_owned(), app);
+        service.threads = Some(1);
+        add_endpoint(
+            &mut service,
+            admin.address,
+            admin.tls.as_ref(),
+            &address.to_string(),
+        )?;
+        Ok(Self {
+            address,
+            service,
+            bound: sockets.bound,
+            handed_over,
+        })
+    }
+}
+
+#[async_trait]
+impl ServiceWithDependents for AdminListening {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        hand_in(&fds, &mut self.bound);
+        ready.notify_ready();
+        let until = self.handed_over.clone();
+        pingora_core::services::Service::start_service(
+            &mut self.service,
+            fds,
+            until,
+            listeners_per_fd,
+        )
+        .await;
+    }
+
+    fn name(&self) -> &'static str {
+        "admin"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.service.threads
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        pingora_core::services::Service::listen_addresses(&self.service)
+    }
+}
