@@ -421,6 +421,42 @@ mod tests {
         assert_eq!(sent, got);
     }
 
+    #[test]
+    fn who_stops_gets_what_was_carried_and_no_more_events() {
+        let mut splitter = Splitter::new();
+        let batch = splitter.push(Bytes::from_static(b"data: a\n\ndata: b\n"));
+        assert_eq!(batch.events().count(), 1);
+        assert_eq!(splitter.carried(), 8);
+        assert_eq!(splitter.stop(), "data: b\n");
+        assert!(splitter.is_opaque());
+        assert_eq!(splitter.carried(), 0);
+        for read in ["\ndata: c\n\n", "data: d"] {
+            let batch = splitter.push(Bytes::from_static(read.as_bytes()));
+            assert_eq!(batch.bytes, read, "at once, and as it came");
+            assert_eq!(batch.events().count(), 0);
+        }
+        assert_eq!(splitter.finish().bytes, "", "it makes nothing up");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_garble_their_event_alone() {
+        for (stream, garbled) in [
+            (&b"data: a\n\ndata: b\n\n"[..], [false, false]),
+            (b"event: \xff\ndata: a\n\ndata: b\n\n", [true, false]),
+            (b"data: a\nevent: \xff\n\ndata: b\n\n", [true, false]),
+            (b"data: a\n\nid: \xff\ndata: b\n\n", [false, true]),
+            (b"data: a\n\n: \xff\n\n", [false, true]),
+            (b"\xff\n\ndata: b\n\n", [true, false]),
+            ("event: é\ndata: a\n\n: 字\n\n".as_bytes(), [false, false]),
+            // Of the data its reader knows: it is no JSON.
+            (b"data: \xff\n\ndata\n\n", [false, false]),
+        ] {
+            let batch = Splitter::new().push(Bytes::copy_from_slice(stream));
+            let found: Vec<bool> = batch.events().map(|event| event.garbled).collect();
+            assert_eq!(found, garbled, "{}", stream.escape_ascii());
+        }
+    }
+
     /// Streams of the pieces that matter to a splitter, and what may stand between them.
     fn streams() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![

@@ -640,6 +640,53 @@ fn what_the_end_of_a_connection_means() {
 }
 
 #[test]
+fn what_it_means_when_a_connection_breaks() {
+    let text = r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}]}"#;
+    let done = ("", "[DONE]");
+    let chat = Format::ChatCompletions;
+    for (format, events, at_break, at_end) in [
+        (chat, &[][..], Ending::Cut, Ending::Cut),
+        (chat, &[("", text)], Ending::Cut, Ending::Cut),
+        // whole is whole, whatever happens then
+        (chat, &[("", text), done], Ending::Whole, Ending::Whole),
+        (
+            chat,
+            &[("", CHAT_FINISH)],
+            Ending::Lacks("data: [DONE]\n\n"),
+            Ending::Lacks("data: [DONE]\n\n"),
+        ),
+        // of a stream of which nothing is known only its proper end says that it is whole
+        (Format::Other, &[("", "")], Ending::Cut, Ending::Cut),
+        (
+            Format::Other,
+            &[("", r#"{"token":"Hi"}"#)],
+            Ending::Cut,
+            Ending::Whole,
+        ),
+        (
+            Format::Other,
+            &[("", r#"{"token":"Hi"}"#), done],
+            Ending::Whole,
+            Ending::Whole,
+        ),
+        (
+            Format::Other,
+            &[("", r#"{"candidates":[{"finishReason":"STOP"}]}"#)],
+            Ending::Whole,
+            Ending::Whole,
+        ),
+    ] {
+        let state = state(format, events);
+        let found = (state.at_break(), state.at_end());
+        assert_eq!(found, (at_break, at_end), "{format:?} {events:?}");
+    }
+    let mut opaque = state(chat, &[("", text)]);
+    opaque.lose_track();
+    assert_eq!(opaque.at_break(), Ending::Cut);
+    assert_eq!(opaque.at_end(), Ending::Whole);
+}
+
+#[test]
 fn the_error_event_reads_as_one_in_its_own_format() {
     for format in FORMATS {
         let event = StreamState::new(format).error_event("it broke: \"\n\n\"");
