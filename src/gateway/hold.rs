@@ -23,7 +23,7 @@ use super::exchange::Exchange;
 use super::judge::{ExchangeFault, Outcome, judge_error_event};
 use super::sse::{Batch, Event, Splitter};
 use crate::policy::Format;
-use crate::provider::stream::{Meaning, StreamState};
+use crate::provider::stream::{Meaning, StreamState, Usage};
 use crate::provider::{Answer, inspect_answer};
 
 /// Bytes of an error's body, or of a stream before its first content, that are held at most.
@@ -44,6 +44,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     /// The body as it is without its content-encoding, where it has one that can be read.
     decoded: Option<Bytes>,
+    /// What a success says that it cost.
+    pub(super) usage: Usage,
 }
 
 pub(super) struct Large {
@@ -170,17 +172,18 @@ async fn hold_whole(
         }
         decoded => decoded.unwrap_or_default(),
     };
-    let whole = Whole {
+    let mut whole = Whole {
         head,
         body,
         decoded,
+        usage: Usage::default(),
     };
     if whole.head.status.is_success() {
         match whole.inspect() {
-            Inspected::Fine => {}
-            Inspected::Malformed => return Err(ExchangeFault::Malformed.into()),
-            Inspected::Error => {
-                let verdict = judge_error_event(&plan.policy.failover_on, &whole.text());
+            Answer::Complete => {}
+            Answer::Malformed => return Err(ExchangeFault::Malformed.into()),
+            Answer::Error => {
+                let verdict = judge_error_event(&plan.policy.failover_on, whole.text());
                 if verdict.outcome != Outcome::ClientFault {
                     return Err(Judged::Verdict(verdict));
                 }
@@ -190,35 +193,26 @@ async fn hold_whole(
     Ok(Held::Whole(whole))
 }
 
-/// What a body with a status of success turns out to be.
-enum Inspected {
-    Fine,
-    Malformed,
-    Error,
-}
-
 impl Whole {
     /// The body without its content-encoding, where that can be read.
-    pub(super) fn text(&self) -> Bytes {
-        self.decoded.as_ref().unwrap_or(&self.body).clone()
+    fn text(&self) -> &[u8] {
+        self.decoded.as_ref().unwrap_or(&self.body)
     }
 
     /// Whether an answer that says it is JSON is, and is no error in disguise. What says nothing of
     /// the kind is taken as it is, as is one in a content-encoding that can't be read.
-    fn inspect(&self) -> Inspected {
+    fn inspect(&mut self) -> Answer {
         let headers = &self.head.headers;
         let says_json = headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| is_json(kind.as_bytes()));
         let unreadable = coding::is_coded(headers) && self.decoded.is_none();
         if !says_json || unreadable || self.head.status == StatusCode::NO_CONTENT {
-            return Inspected::Fine;
+            return Answer::Complete;
         }
-        match inspect_answer(&self.text()) {
-            Answer::Complete => Inspected::Fine,
-            Answer::Error => Inspected::Error,
-            Answer::Malformed => Inspected::Malformed,
-        }
+        let (answer, usage) = inspect_answer(self.text());
+        self.usage = usage;
+        answer
     }
 }
 

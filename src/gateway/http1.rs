@@ -327,7 +327,8 @@ fn parse_head(buffer: &BytesMut) -> Result<Option<(Box<ResponseHeader>, usize)>,
     };
     let malformed = || ExchangeFault::Malformed;
     let status = response.code.ok_or_else(malformed)?;
-    let size = response.headers.len();
+    // With room for what the client is told beside it.
+    let size = response.headers.len() + 8;
     let mut head = ResponseHeader::build_no_case(status, Some(size)).map_err(|_| malformed())?;
     head.set_version(match response.version {
         Some(0) => http::Version::HTTP_10,

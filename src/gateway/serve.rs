@@ -18,7 +18,6 @@ use super::shared::Gateway;
 use super::single;
 use super::streaming;
 use crate::policy::{Caller, EndpointId, Operation, Snapshot};
-use crate::provider::stream::usage_of_answer;
 use crate::telemetry::RequestPath;
 
 /// How far a request has been served.
@@ -128,12 +127,9 @@ async fn fail_over(
     let won = trip.run(client, outgoing, &mut ctx.ledger).await?;
     match won.held {
         Held::Whole(whole) => {
-            let text = whole.text();
-            let sent = respond::whole(client, whole, &ctx.record.request_id, &ctx.ledger).await;
-            let usage = usage_of_answer(&text);
-            ctx.record.tokens_in = usage.input_tokens;
-            ctx.record.tokens_out = usage.output_tokens;
-            sent
+            ctx.record.tokens_in = whole.usage.input_tokens;
+            ctx.record.tokens_out = whole.usage.output_tokens;
+            respond::whole(client, whole, &ctx.record.request_id, &ctx.ledger).await
         }
         Held::Large(large) => {
             let head = large.exchange.head.clone();

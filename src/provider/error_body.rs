@@ -19,8 +19,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::points_in_time::go_duration;
@@ -58,38 +56,6 @@ pub fn read_error_body(body: &[u8]) -> Option<ErrorBody> {
         _ => of_words(text),
     };
     (read != ErrorBody::default()).then_some(read)
-}
-
-/// What a whole JSON answer with a status of success is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// JSON that does not tell of an error.
-    Complete,
-    /// JSON whose top level has an `error`: `OpenRouter` and the Responses API answer so when the
-    /// model failed after they had begun.
-    Error,
-    /// No JSON, or cut.
-    Malformed,
-}
-
-/// Tells whether a JSON answer with a status of success is whole, and whether it is one at all.
-/// Nothing of it is kept or copied.
-pub fn inspect_answer(body: &[u8]) -> Answer {
-    #[derive(Deserialize)]
-    struct TopLevel {
-        error: Option<IgnoredAny>,
-    }
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let top_level = serde_json::from_slice::<TopLevel>(body);
-    match top_level {
-        Ok(TopLevel { error: Some(_) }) if is_object => Answer::Error,
-        Ok(TopLevel { error: None }) if is_object => Answer::Complete,
-        // Another type than an object, or two fields named `error`: JSON is all that it must be.
-        _ => match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(_) => Answer::Complete,
-            Err(_) => Answer::Malformed,
-        },
-    }
 }
 
 fn of_object(whole: &Map<String, Value>) -> ErrorBody {
@@ -384,38 +350,6 @@ mod tests {
         assert_eq!(read.message, Some(whole));
     }
 
-    #[test]
-    fn an_answer_of_success_may_be_an_error_or_cut() {
-        for (body, expected) in [
-            (
-                r#"{"id":"1","choices":[{"message":{"content":"{\"error\":1}"}}]}"#,
-                Answer::Complete,
-            ),
-            (
-                r#" {"id":"resp_1","error":null,"output":[]} "#,
-                Answer::Complete,
-            ),
-            (r#"{"data":[{"error":"nested"}]}"#, Answer::Complete),
-            (r#"[{"error":1}]"#, Answer::Complete),
-            ("17", Answer::Complete),
-            (
-                r#"{"error":{"code":502,"message":"Provider returned error"}}"#,
-                Answer::Error,
-            ),
-            (
-                r#"{"id":"resp_1","status":"failed","error":{"code":"server_error"}}"#,
-                Answer::Error,
-            ),
-            (r#"{"id":"1","choices":[{"mess"#, Answer::Malformed),
-            (r#"{"error":{"code":502}"#, Answer::Malformed),
-            (r#"{"id":"1"} trailing"#, Answer::Malformed),
-            ("<html></html>", Answer::Malformed),
-            ("", Answer::Malformed),
-        ] {
-            assert_eq!(inspect_answer(body.as_bytes()), expected, "{body}");
-        }
-    }
-
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -464,14 +398,12 @@ mod tests {
         #[test]
         fn any_bytes_are_read_within_bounds(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
             assert_bounded(read_error_body(&body));
-            inspect_answer(&body);
         }
 
         #[test]
         fn any_json_is_read_within_bounds(body in any_json(), cut in 0usize..200) {
             let text = body.to_string();
             assert_bounded(read_error_body(text.as_bytes()));
-            prop_assert_ne!(inspect_answer(text.as_bytes()), Answer::Malformed);
             assert_bounded(read_error_body(&text.as_bytes()[..text.len().saturating_sub(cut)]));
         }
     }

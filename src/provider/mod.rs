@@ -17,6 +17,7 @@
 //! providers say never means two things. A code that one of them invents tomorrow can be taught
 //! in the configuration (`failover_on.error_codes`).
 
+mod answer;
 mod credential;
 mod error_body;
 mod error_codes;
@@ -25,8 +26,9 @@ mod quota;
 mod redact;
 pub mod stream;
 
+pub use answer::{Answer, inspect_answer};
 pub use credential::{UnsendableKey, credential, required_header};
-pub use error_body::{Answer, ErrorBody, inspect_answer, read_error_body};
+pub use error_body::{ErrorBody, read_error_body};
 pub use error_codes::{CodeClass, classify_code, code_of_wording};
 pub use quota::{quota_used_up, rate_limit_reset, retry_after};
 pub use redact::redact;

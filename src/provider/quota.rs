@@ -8,7 +8,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::points_in_time::{milliseconds, reset, seconds_or_date};
 
@@ -34,11 +34,20 @@ pub fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration
 /// `Some(Some(wait))`: until the longest reset of the limits that are; `Some(None)`: no header
 /// says how long.
 pub fn quota_used_up(headers: &HeaderMap, now: SystemTime) -> Option<Option<Duration>> {
-    LIMITS
+    // By the answer's headers instead of by the limits: of the few there are, hardly one says 0.
+    headers
         .iter()
+        .filter(|(_, value)| says_zero(value))
+        .filter_map(|(name, _)| LIMITS.iter().find(|limit| limit.remaining == name.as_str()))
         .filter(|limit| limit.remaining(headers) == Some(0))
         .map(|limit| limit.reset(headers, now))
         .max()
+}
+
+/// Whether a number stands there that may be 0.
+fn says_zero(value: &HeaderValue) -> bool {
+    let text = value.as_bytes().trim_ascii();
+    text.last() == Some(&b'0') && text.iter().all(|byte| matches!(byte, b'0' | b'+'))
 }
 
 /// The headers of one limit.
@@ -146,7 +155,7 @@ const LIMITS: [Limit; 18] = [
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

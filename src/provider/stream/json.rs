@@ -128,6 +128,13 @@ impl<'a> Json<'a> {
         Ok(self.text[start..self.at].parse().ok())
     }
 
+    /// Whether null stands there.
+    pub fn null(&mut self) -> Result<bool> {
+        let null = self.next() == b'n';
+        self.skip()?;
+        Ok(null)
+    }
+
     /// Whether something stands there: not null, `false`, `""`, `[]` or `{}`.
     pub fn filled(&mut self) -> Result<bool> {
         let mut filled = false;

@@ -25,20 +25,20 @@
 
 mod closing;
 mod gemini;
-mod json;
+pub(super) mod json;
 mod messages;
 mod openai;
 mod responses;
 mod state;
 #[cfg(test)]
 mod tests;
-mod usage;
+pub(super) mod usage;
 
 use std::borrow::Cow;
 
 pub use closing::error_event;
 pub use state::{Ending, MAX_TEXT, StreamState};
-pub use usage::{Usage, usage_of_answer};
+pub use usage::Usage;
 
 use crate::policy::Format;
 use json::Malformed;
