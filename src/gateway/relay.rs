@@ -15,6 +15,8 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::hold::{Decisive, HeldStream, Large, joined};
 use super::judge::{ExchangeFault, Verdict, judge_error_event, judge_fault};
+use super::outgoing::Outgoing;
+use super::rescue::request::choices;
 use super::rescue::splice::{Different, Splicer};
 use super::respond;
 use super::sse::Splitter;
@@ -81,6 +83,7 @@ pub(super) async fn stream(
     client: &mut Client<'_>,
     source: &mut Source<'_>,
     failover_on: &FailoverOn,
+    asked: &Outgoing,
 ) -> Result<Relayed, Failure> {
     loop {
         if pass_on(client, source).await? {
@@ -89,7 +92,8 @@ pub(super) async fn stream(
         let state = &source.stream.state;
         if source.stream.ended || state.has_ended() && state.at_break() == Ending::Whole {
             let verdict = judge_fault(ExchangeFault::Truncated);
-            return ending(client, source.told().at_end(), verdict).await;
+            let told = source.told();
+            return ending(client, all_choices(told, told.at_end(), asked), verdict).await;
         }
         let next = Some(source.deadlines.next_read());
         let verdict = match client.wait(next, source.stream.exchange.read()).await {
@@ -105,7 +109,8 @@ pub(super) async fn stream(
         if pass_on(client, source).await? {
             return Ok(Relayed::Different);
         }
-        return ending(client, source.told().at_break(), verdict).await;
+        let told = source.told();
+        return ending(client, all_choices(told, told.at_break(), asked), verdict).await;
     }
 }
 
@@ -117,6 +122,15 @@ async fn pass_on(client: &mut Client<'_>, source: &mut Source<'_>) -> Result<boo
             .await
             .map(|()| false),
         Err(Different) => Ok(true),
+    }
+}
+
+/// What the end of a stream means, given that every choice that was asked for belongs to it. A server
+/// that takes no note of their number says with its end mark that there are no more.
+fn all_choices(told: &StreamState, ending: Ending, asked: &Outgoing) -> Ending {
+    match ending {
+        Ending::Lacks(_) if !told.has_choices(choices(told.format(), asked.body())) => Ending::Cut,
+        ending => ending,
     }
 }
 

@@ -69,7 +69,8 @@ async fn to_end<'a>(
         return (told, Err(failure));
     }
     loop {
-        let relayed = relay::stream(client, &mut source, &trip.plan.policy.failover_on).await;
+        let failover_on = &trip.plan.policy.failover_on;
+        let relayed = relay::stream(client, &mut source, failover_on, outgoing).await;
         note(record, &source, ctx.started);
         let target = source.target;
         let (told, exchange) = source.into_told();

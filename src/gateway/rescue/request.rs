@@ -87,6 +87,28 @@ pub fn can_rescue(format: Format, body: &[u8]) -> Result<(), Obstacle> {
     messages_of(&request).map(drop)
 }
 
+/// How many choices a request asks for: `n`, of each of a legacy completion's prompts.
+pub fn choices(format: Format, body: &[u8]) -> u64 {
+    let prompts = match format {
+        Format::ChatCompletions => Some(1),
+        Format::Completions => None,
+        Format::Responses | Format::Messages | Format::Other => return 1,
+    };
+    let Ok(request) = parse(body) else { return 1 };
+    let each = request.get_as::<u64>("n").unwrap_or(1).max(1);
+    let prompts = prompts.unwrap_or_else(|| request.get("prompt").map_or(1, prompts_in));
+    each.saturating_mul(prompts)
+}
+
+/// Prompts in a text, in a list of tokens, or in a list of either.
+fn prompts_in(prompt: &str) -> u64 {
+    let prompts = items(prompt).unwrap_or_default();
+    let several = prompts
+        .first()
+        .is_some_and(|first| first.starts_with(['"', '[']));
+    if several { prompts.len() as u64 } else { 1 }
+}
+
 /// The request that asks to continue `text`.
 ///
 /// # Errors
@@ -255,6 +277,40 @@ mod tests {
             chat[key] = value.clone();
         }
         chat
+    }
+
+    #[test]
+    fn as_many_choices_as_are_asked_for() {
+        use Format::*;
+        for (format, members, expected) in [
+            (ChatCompletions, json!({}), 1),
+            (ChatCompletions, json!({"n": null}), 1),
+            (ChatCompletions, json!({"n": 0}), 1),
+            (ChatCompletions, json!({"n": "2"}), 1),
+            (ChatCompletions, json!({"n": 2, "prompt": ["a", "b"]}), 2),
+            (Completions, json!({"n": 3}), 3),
+            (Completions, json!({"n": 3, "prompt": "a"}), 3),
+            (Completions, json!({"n": 3, "prompt": []}), 3),
+            (Completions, json!({"prompt": [1, 2]}), 1),
+            (Completions, json!({"prompt": ["a", "b"]}), 2),
+            (Completions, json!({"n": 2, "prompt": [[1, 2], [3]]}), 4),
+            (
+                Completions,
+                json!({"n": u64::MAX, "prompt": ["a", "b"]}),
+                u64::MAX,
+            ),
+            (Messages, json!({"n": 2}), 1),
+            (Responses, json!({"n": 2}), 1),
+            (Other, json!({"n": 2}), 1),
+        ] {
+            let body = members.to_string();
+            assert_eq!(
+                choices(format, body.as_bytes()),
+                expected,
+                "{format:?} {body}"
+            );
+        }
+        assert_eq!(choices(ChatCompletions, b"no JSON"), 1);
     }
 
     #[test]

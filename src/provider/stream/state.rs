@@ -208,6 +208,11 @@ impl StreamState {
         self.content
     }
 
+    /// Whether there are as many choices as were asked for; beyond 64 they are not told apart.
+    pub fn has_choices(&self, asked: u64) -> bool {
+        u64::from(self.choices.count_ones()) >= asked.min(64)
+    }
+
     /// Whether every choice that was seen has its finish reason.
     pub fn is_finished(&self) -> bool {
         self.finished != 0 && self.finished == self.choices

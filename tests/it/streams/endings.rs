@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::stage::{FIRST, HTTP1, HTTP2, Http, LANES, SECOND, Setting, Stage};
+use crate::support::stage::{
+    CHAT, FIRST, HTTP1, HTTP2, Http, LANES, SECOND, Setting, Stage, question,
+};
 use crate::support::{Reply, Response, Step, bodies};
 
 const NO_RESCUE: &str = "stream_rescue: off\nsuspend_duration: 60s";
@@ -190,6 +192,53 @@ async fn several_choices_are_whole_when_all_are() {
         assert!(!answer.complete && !transcript.done, "{lane:?}");
         assert_eq!(transcript.errors.len(), 1);
     }
+}
+
+/// A choice that was asked for and never began is missing; only `[DONE]` says that it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_that_never_began_is_missing() {
+    const COMPLETIONS: &str = "/v1/completions";
+    for (path, asks, choices) in [
+        (CHAT, json!({"n": 2}), 2),
+        (CHAT, json!({"n": 3}), 3),
+        (CHAT, json!({"n": null}), 1),
+        (COMPLETIONS, json!({"prompt": "once", "n": 2}), 2),
+        (COMPLETIONS, json!({"prompt": ["once", "twice"]}), 2),
+        (COMPLETIONS, json!({"prompt": [[1, 2], [3]], "n": 2}), 4),
+        (COMPLETIONS, json!({"prompt": [1, 2, 3]}), 1),
+    ] {
+        let stage = Setting::new(HTTP1).at(path).start().await;
+        let mut request = question();
+        for (key, value) in asks.as_object().unwrap() {
+            request[key] = value.clone();
+        }
+        for count in 1..=choices {
+            for end in [None, Some(Step::Reset)] {
+                let what = format!("{count} choices for {asks}, then {end:?}");
+                let sent: String = (0..count).map(whole_choice).collect();
+                let reply = Reply::sse([sent.clone()]);
+                stage.first.push(end.into_iter().fold(reply, Reply::then));
+                let answer = stage.ask_for(request.clone()).await;
+                let transcript = answer.transcript();
+                assert!(answer.text().starts_with(&sent), "{what}");
+                let whole = count == choices;
+                assert_eq!((answer.complete, transcript.done), (whole, whole), "{what}");
+                assert_eq!(transcript.errors.is_empty(), whole, "{what}");
+            }
+        }
+        let sent = format!("{}data: [DONE]\n\n", whole_choice(0));
+        stage.first.push(Reply::sse([sent.clone()]));
+        let answer = stage.ask_for(request).await;
+        assert!(answer.complete, "a server that takes no note of {asks}");
+        assert_eq!(answer.text(), sent);
+    }
+}
+
+/// An event that is all of one choice, in both shapes of OpenAI's.
+fn whole_choice(index: u64) -> String {
+    bodies::data(&json!({"id": "1", "choices": [
+        {"index": index, "delta": {"content": "a"}, "text": "a", "finish_reason": "stop"},
+    ]}))
 }
 
 #[tokio::test(flavor = "multi_thread")]
