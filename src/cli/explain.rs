@@ -6,8 +6,8 @@ use super::EnvironmentArgument;
 use super::console::{Console, Exit};
 use crate::config::units::show_duration;
 use crate::policy::{
-    Backend, Chain, Endpoint, Environment, FailoverPolicy, Operation, Pattern, Scheme, Snapshot,
-    StreamRescue, Target, WhenAllSuspended,
+    Backend, Chain, Endpoint, Environment, FailoverPolicy, MODEL, Operation, Pattern, Scheme,
+    Snapshot, StreamRescue, Target, WhenAllSuspended, percent_encode,
 };
 
 /// Say what a request for a model would do: which policy, which targets, which timeouts.
@@ -103,11 +103,16 @@ fn story(
         Some((policy, chain, pattern)) => {
             with_policy(snapshot, policy, chain, pattern, &operation.path, model)
         }
-        None => without_policy(snapshot, operation, environment),
+        None => without_policy(snapshot, operation, environment, model),
     }
 }
 
-fn without_policy(snapshot: &Snapshot, operation: &Operation, environment: Environment) -> String {
+fn without_policy(
+    snapshot: &Snapshot,
+    operation: &Operation,
+    environment: Environment,
+    model: &str,
+) -> String {
     let why = if operation.routes.is_some() {
         format!("No policy of the operation matches it in {environment}")
     } else {
@@ -116,7 +121,7 @@ fn without_policy(snapshot: &Snapshot, operation: &Operation, environment: Envir
     match operation.default_endpoint.get(environment) {
         Some(id) => {
             let endpoint = snapshot.endpoint(*id);
-            let addresses = addresses(endpoint, &operation.path).join("\n  ");
+            let addresses = addresses(endpoint, &operation.path, model).join("\n  ");
             let name = &endpoint.name;
             format!(
                 "{why}: one attempt at the default endpoint {name}, nothing changed.\n  {addresses}\n"
@@ -159,7 +164,7 @@ fn targets(snapshot: &Snapshot, chain: &Chain, path: &str) -> String {
         if number <= chain.target.len() && chain.target.len() > 1 {
             what.push_str(&format!(", first for {weight} of {total} requests"));
         }
-        for address in addresses(endpoint, path) {
+        for address in addresses(endpoint, path, model) {
             rows.push((std::mem::take(&mut what), address));
         }
     }
@@ -172,13 +177,19 @@ fn targets(snapshot: &Snapshot, chain: &Chain, path: &str) -> String {
     rows.iter().map(row).collect()
 }
 
-/// The URLs of an operation at the backends of an endpoint.
-fn addresses(endpoint: &Endpoint, path: &str) -> Vec<String> {
+/// The URLs of an operation at the backends of an endpoint, which know the model by this name.
+fn addresses(endpoint: &Endpoint, path: &str, model: &str) -> Vec<String> {
     let rewritten = endpoint.rewrite_path.as_ref().and_then(|rewrite| {
         let rest = rewrite.rest(path)?;
-        Some(format!("{}{rest}", rewrite.to))
+        Some(format!("{}{rest}", rewrite.to()))
     });
     let path = rewritten.as_deref().unwrap_or(path);
+    let path = path.replace(MODEL, &percent_encode(model));
+    let parameters: Vec<_> = endpoint.query.iter().map(|own| &*own.text).collect();
+    let query = match &*parameters {
+        [] => String::new(),
+        parameters => format!("?{}", parameters.join("&")),
+    };
     let total: u32 = endpoint.backends.iter().map(|backend| backend.weight).sum();
     let address = |backend: &Backend| {
         let scheme = match backend.scheme {
@@ -190,7 +201,7 @@ fn addresses(endpoint: &Endpoint, path: &str) -> Vec<String> {
             _ => format!(" ({} of {total})", backend.weight),
         };
         format!(
-            "{scheme}://{}{}{path}{share}",
+            "{scheme}://{}{}{path}{query}{share}",
             backend.authority(),
             backend.base_path
         )

@@ -93,6 +93,7 @@ shape! {
         health_check: HealthCheck<'n>,
         api_key: SecretSource<'n>,
         rewrite_path: RewritePath<'n>,
+        query: Named<'n, &'n str>,
         connect_timeout: Duration,
         http_version: &'n str,
         tls: UpstreamTls<'n>,
@@ -137,8 +138,38 @@ shape! {
     struct Operation<'n> {
         method: &'n str,
         path: &'n str,
+        model_in: ModelPlace<'n>,
         default_endpoint: DefaultEndpoint<'n>,
         policies: List<&'n str>,
+    }
+}
+
+/// A word, or a name behind one.
+#[derive(Debug)]
+pub(super) enum ModelPlace<'n> {
+    Word(&'n str),
+    Named(Box<NamedPlace<'n>>),
+}
+
+shape! {
+    struct NamedPlace<'n> {
+        header: &'n str,
+        query: &'n str,
+    }
+}
+
+impl<'n> Read<'n> for ModelPlace<'n> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
+        if matches!(node.value, Value::Scalar { .. }) {
+            <&str>::read(node, place).map(Self::Word)
+        } else {
+            NamedPlace::read(node, place).map(|named| Self::Named(Box::new(named)))
+        }
+    }
+
+    #[cfg(test)]
+    fn describe(path: &str, paths: &mut Vec<String>) {
+        NamedPlace::describe(path, paths);
     }
 }
 

@@ -4,9 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use sha2::{Digest, Sha256};
 
+use super::address::split_query;
 use super::error::Rejection;
-use super::outgoing::split_query;
-use crate::policy::{Authentication, Caller, KeyDigest, NoOperation, Operation, Snapshot};
+use crate::policy::{
+    Authentication, Caller, Captured, KeyDigest, ModelPlace, NoOperation, Operation, Snapshot,
+};
 
 /// Where a caller's key may stand besides `authorization: Bearer`.
 const KEY_HEADERS: [HeaderName; 2] = [
@@ -53,38 +55,61 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
         .then(|| key.trim_ascii())
 }
 
-/// What is invoked.
+/// What is invoked, and what the path has in the places of its template.
 ///
 /// # Errors
 /// 404 for an unknown path, 405 for a known one with another method.
 pub(super) fn operation<'a>(
     snapshot: &'a Snapshot,
     request: &RequestHeader,
-) -> Result<&'a Operation, Rejection> {
+) -> Result<(&'a Operation, Captured), Rejection> {
     let (path, _) = split_query(request);
-    snapshot
-        .operation(&request.method, path)
-        .map_err(|missing| match missing {
-            NoOperation::UnknownPath => Rejection::unknown_operation(path),
-            NoOperation::OtherMethods(allowed) => {
-                Rejection::method_not_allowed(&request.method, &allowed)
-            }
-        })
+    let found = snapshot.operations.find(&request.method, path);
+    found.map_err(|missing| match missing {
+        NoOperation::UnknownPath => Rejection::unknown_operation(path),
+        NoOperation::OtherMethods(allowed) => {
+            Rejection::method_not_allowed(&request.method, &allowed)
+        }
+    })
 }
 
-/// Whether a body that must be read for its model can be.
+/// How the body of a request is read for a model.
+pub(super) enum BodyKind {
+    /// JSON, or a body that doesn't say what it is.
+    Json,
+    /// Not at all.
+    Other,
+}
+
+/// How the body of a request can be read for its model.
 ///
 /// # Errors
-/// 415 for a content-encoding, or for a content-type that isn't JSON; 413 for a length over the
-/// limit; 411 for no body at all.
+/// 415 for a content-encoding, or for a content-type that can't be read where the model must be in
+/// the body; 413 for a length over the limit; 411 for no body at all.
 pub(super) fn readable(
     request: &RequestHeader,
     snapshot: &Snapshot,
+    operation: &Operation,
     has_body: bool,
-) -> Result<(), Rejection> {
+) -> Result<BodyKind, Rejection> {
     let headers = &request.headers;
+    let must_be_read = operation.model_in == ModelPlace::Body;
+    let kind = match headers.get(header::CONTENT_TYPE) {
+        None => BodyKind::Json,
+        Some(kind) if is_json(kind.as_bytes()) => BodyKind::Json,
+        Some(kind) if must_be_read => {
+            return Err(Rejection::unsupported(
+                "unsupported_content_type",
+                format!(
+                    "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
+                ),
+            ));
+        }
+        Some(_) => BodyKind::Other,
+    };
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        && !matches!(kind, BodyKind::Other)
     {
         return Err(Rejection::unsupported(
             "unsupported_content_encoding",
@@ -93,26 +118,17 @@ pub(super) fn readable(
             ),
         ));
     }
-    if let Some(kind) = headers.get(header::CONTENT_TYPE)
-        && !is_json(kind.as_bytes())
-    {
-        return Err(Rejection::unsupported(
-            "unsupported_content_type",
-            format!(
-                "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
-            ),
-        ));
-    }
     if content_length(headers).is_some_and(|length| length > snapshot.limits.request_body) {
         return Err(Rejection::too_large(snapshot.limits.request_body));
     }
-    if !has_body
+    if must_be_read
+        && !has_body
         && request.version != http::Version::HTTP_2
         && headers.get(header::CONTENT_LENGTH).is_none()
     {
         return Err(Rejection::length_required());
     }
-    Ok(())
+    Ok(kind)
 }
 
 /// The length that the request's head promises. Its framing was checked before.

@@ -133,7 +133,7 @@ async fn next_piece(
 pub(super) fn failed_read(error: &Error, limits: &Limits) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout => Rejection::too_slow(limits.request_body_timeout).into(),
-        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Rejection::bad_body(
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Rejection::bad_request(
             "invalid_body_framing",
             "The request's body is not framed as its head says: its chunks are malformed.",
         )

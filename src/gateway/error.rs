@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::policy::Dialect;
+
 /// Why a request ends without an upstream's answer.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
@@ -124,8 +126,8 @@ impl Rejection {
         )
     }
 
-    /// 400: a body that names no model, or that is no JSON object.
-    pub(super) fn bad_body(code: &'static str, message: impl Into<String>) -> Self {
+    /// 400: a request that names no model, or that can't be read for one.
+    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
@@ -221,7 +223,7 @@ struct ErrorBody<'a> {
 }
 
 /// The answer to a failure; `None` where nobody is there to get one, or one has begun.
-pub(super) fn answer(failure: &Failure, anthropic: bool) -> Option<ErrorAnswer> {
+pub(super) fn answer(failure: &Failure, dialect: Dialect) -> Option<ErrorAnswer> {
     let (status, mut headers, error) = match failure {
         Failure::Rejected(rejection) => (
             rejection.status,
@@ -247,7 +249,7 @@ pub(super) fn answer(failure: &Failure, anthropic: bool) -> Option<ErrorAnswer> 
         ),
         Failure::ClientGone | Failure::Broken => return None,
     };
-    let kind = anthropic.then_some("error");
+    let kind = (dialect == Dialect::Anthropic).then_some("error");
     // Only strings and numbers: this can't fail.
     let body = serde_json::to_vec(&Envelope { kind, error }).unwrap_or_default();
     headers.push((

@@ -9,7 +9,7 @@
 //!   route     the model in it, and so the policy     (model_field)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
 //!   ├ choose, suspension, patience                    which target, when
-//!   ├ exchange (connect, outgoing, http1, chunked)    one request to one target
+//!   ├ exchange (connect, outgoing, address, http1)  one request to one target
 //!   ├ hold (sse, coding)                              what is read before it is shown
 //!   └ judge                                           whose fault a failure is
 //!   respond, streaming, relay, rescue                 the answer to the client
@@ -19,6 +19,7 @@
 //! `single` and `native` are the ways of what no policy names; `table` is the configuration made
 //! ready; `ledger` remembers the attempts.
 
+mod address;
 mod admit;
 mod attempt;
 mod body;

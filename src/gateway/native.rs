@@ -7,12 +7,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::address::Address;
 use super::connect::connect_fault;
 use super::error::{Failure, Rejection};
 use super::http1::HOP_BY_HOP;
 use super::judge::{ExchangeFault, judge_fault};
 use super::ledger::Ledger;
-use super::outgoing::{is_forwarded, nominated, split_query, write_path};
+use super::outgoing::{is_forwarded, nominated};
 use super::single::{PATIENCE, is_about_own_key, refused_key};
 use super::table::Table;
 use crate::policy::EndpointId;
@@ -20,6 +21,7 @@ use crate::policy::EndpointId;
 /// One request on Pingora's own path.
 pub(super) struct Native {
     endpoint: EndpointId,
+    address: Address,
     backends: Vec<usize>,
     /// The place of the current backend in `backends`.
     turn: usize,
@@ -27,9 +29,10 @@ pub(super) struct Native {
 }
 
 impl Native {
-    pub(super) fn new(endpoint: EndpointId) -> Self {
+    pub(super) fn new(endpoint: EndpointId, address: Address) -> Self {
         Self {
             endpoint,
+            address,
             backends: Vec::new(),
             turn: 0,
             received: 0,
@@ -92,10 +95,8 @@ impl Native {
     ) -> Result<()> {
         let endpoint = table.endpoint(self.endpoint);
         let backend = self.backend();
-        let (path, query) = split_query(client);
-        let mut target = endpoint.base_path(backend).as_bytes().to_vec();
-        write_path(&mut target, path, endpoint.rewrite_path());
-        target.extend_from_slice(query.as_bytes());
+        let mut target = Vec::new();
+        self.address.write(&mut target, endpoint, backend, None);
         request.set_raw_path(&target)?;
 
         let named = nominated(&client.headers);

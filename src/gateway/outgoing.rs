@@ -5,6 +5,7 @@
 //! body is never copied: it goes out as the piece before the model, the target's model, and the
 //! piece after it.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::ops::Range;
 
@@ -12,34 +13,37 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 
+use super::address::Address;
 use super::http1::HOP_BY_HOP;
 use super::judge::ExchangeFault;
 use super::respond::REQUEST_ID;
 use super::table::EndpointLinks;
-use crate::policy::{PathRewrite, Target};
+use crate::policy::Target;
 
 /// A caller's request, ready to be sent to any target.
 pub(super) struct Outgoing {
     method: Method,
-    /// The operation's path and the caller's query, from the `?` on.
-    path: Box<str>,
-    query: Box<str>,
+    address: Address,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The header that names the model, as it came.
+    model_header: Option<(HeaderName, HeaderValue)>,
     body: Bytes,
     /// Where the model's JSON string stands in the body.
     model: Option<Range<usize>>,
 }
 
 impl Outgoing {
-    /// Prepares what `request` says for sending. `judged`: the answer will be read, so it is asked
-    /// for uncompressed.
+    /// Prepares what `request` says for sending. `model_header` is the one that names the model,
+    /// `model` where it stands in the body. `judged`: the answer will be read, so it is asked for
+    /// uncompressed.
     pub(super) fn new(
         request: &RequestHeader,
+        address: Address,
+        model_header: Option<&HeaderName>,
         body: Bytes,
         model: Option<Range<usize>>,
         judged: bool,
     ) -> Self {
-        let (path, query) = split_query(request);
         let mut headers = Vec::with_capacity(request.headers.len());
         let nominated = nominated(&request.headers);
         for (name, value) in &request.headers {
@@ -54,10 +58,12 @@ impl Outgoing {
                 HeaderValue::from_static("identity"),
             ));
         }
+        let names_model = |(name, _): &(HeaderName, _)| Some(name) == model_header;
+        let place = headers.iter().position(names_model);
         Self {
             method: request.method.clone(),
-            path: path.into(),
-            query: query.into(),
+            address,
+            model_header: place.map(|place| headers.remove(place)),
             headers,
             body,
             model,
@@ -68,9 +74,9 @@ impl Outgoing {
     pub(super) fn with_body(&self, body: Bytes, model: Option<Range<usize>>) -> Self {
         Self {
             method: self.method.clone(),
-            path: self.path.clone(),
-            query: self.query.clone(),
+            address: self.address.clone(),
             headers: self.headers.clone(),
+            model_header: self.model_header.clone(),
             body,
             model,
         }
@@ -111,10 +117,13 @@ impl Outgoing {
         let mut head = Vec::with_capacity(512);
         head.extend_from_slice(self.method.as_str().as_bytes());
         head.push(b' ');
-        self.write_target(&mut head, endpoint, backend);
+        let model = target.map(|target| &*target.model_url);
+        self.address.write(&mut head, endpoint, backend, model);
         head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         head.extend_from_slice(endpoint.authority(backend).as_bytes());
-        for (name, value) in self.all_headers(endpoint) {
+        let model_header = self.model_header(target);
+        let model_header = model_header.as_ref().map(|(name, value)| (*name, &**value));
+        for (name, value) in self.all_headers(endpoint).chain(model_header) {
             head.extend_from_slice(b"\r\n");
             head.extend_from_slice(name.as_str().as_bytes());
             head.extend_from_slice(b": ");
@@ -137,7 +146,8 @@ impl Outgoing {
         target: Option<&Target>,
     ) -> Result<(Box<RequestHeader>, [Bytes; 3]), ExchangeFault> {
         let mut path = Vec::new();
-        self.write_target(&mut path, endpoint, backend);
+        let model = target.map(|target| &*target.model_url);
+        self.address.write(&mut path, endpoint, backend, model);
         let malformed = |_| ExchangeFault::Malformed;
         let mut head =
             RequestHeader::build_no_case(self.method.clone(), &path, None).map_err(malformed)?;
@@ -146,6 +156,10 @@ impl Outgoing {
             .map_err(malformed)?;
         for (name, value) in self.all_headers(endpoint) {
             head.append_header(name.clone(), value.clone())
+                .map_err(malformed)?;
+        }
+        if let Some((name, value)) = self.model_header(target) {
+            head.append_header(name.clone(), value.into_owned())
                 .map_err(malformed)?;
         }
         head.append_header(header::CONTENT_LENGTH, self.body_len(target))
@@ -175,38 +189,12 @@ impl Outgoing {
             .map(|(name, value)| (name, value))
     }
 
-    fn write_target(&self, out: &mut Vec<u8>, endpoint: &EndpointLinks, backend: usize) {
-        out.extend_from_slice(endpoint.base_path(backend).as_bytes());
-        write_path(out, &self.path, endpoint.rewrite_path());
-        out.extend_from_slice(self.query.as_bytes());
-    }
-}
-
-/// Appends an operation's path with the endpoint's prefix replaced.
-pub(super) fn write_path(out: &mut Vec<u8>, path: &str, rewrite: Option<&PathRewrite>) {
-    let rewritten = rewrite.and_then(|rewrite| {
-        let rest = path.strip_prefix(&*rewrite.from)?;
-        let whole_segment = rest.is_empty() || rest.starts_with('/') || rewrite.from.ends_with('/');
-        whole_segment.then_some((&rewrite.to, rest))
-    });
-    match rewritten {
-        Some((to, rest)) => {
-            out.extend_from_slice(to.as_bytes());
-            out.extend_from_slice(rest.as_bytes());
-        }
-        None => out.extend_from_slice(path.as_bytes()),
-    }
-}
-
-/// A request target cut before its `?`.
-pub(super) fn split_query(request: &RequestHeader) -> (&str, &str) {
-    let target = request
-        .uri
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str);
-    match memchr::memchr(b'?', target.as_bytes()) {
-        Some(at) => target.split_at(at),
-        None => (target, ""),
+    /// The header that names the model; `target`'s in place of the caller's.
+    fn model_header(&self, target: Option<&Target>) -> Option<(&HeaderName, Cow<'_, HeaderValue>)> {
+        let (name, asked) = self.model_header.as_ref()?;
+        // A model's name has no control characters: the configuration refuses them.
+        let model = target.and_then(|target| HeaderValue::from_bytes(target.model.as_bytes()).ok());
+        Some((name, model.map_or(Cow::Borrowed(asked), Cow::Owned)))
     }
 }
 

@@ -29,7 +29,7 @@ use super::respond;
 use super::serve::{Served, serve};
 use super::shared::Gateway;
 use super::table::Table;
-use crate::policy::Format;
+use crate::policy::Dialect;
 use crate::telemetry::{RequestPath, RequestRecord};
 
 /// The gateway in Pingora's hands.
@@ -41,7 +41,7 @@ pub struct RequestContext {
     pub(super) started: Instant,
     pub(super) record: RequestRecord,
     pub(super) ledger: Ledger,
-    pub(super) format: Format,
+    pub(super) dialect: Dialect,
     failure: Option<Failure>,
     native: Option<Native>,
 }
@@ -62,7 +62,7 @@ impl ProxyHttp for Proxy {
                 nowhere,
             ),
             ledger: Ledger::default(),
-            format: Format::Other,
+            dialect: Dialect::OpenAi,
             failure: None,
             native: None,
         }
@@ -82,10 +82,10 @@ impl ProxyHttp for Proxy {
         }
         match serve(&self.0, session, ctx).await {
             Ok(Served::Answered) => Ok(true),
-            Ok(Served::PassOn(endpoint)) => {
+            Ok(Served::PassOn(endpoint, address)) => {
                 let limits = &ctx.table.snapshot.limits;
                 body::pass_on(session, limits).map_err(|rejection| ctx.fail(rejection.into()))?;
-                ctx.native = Some(Native::new(endpoint));
+                ctx.native = Some(Native::new(endpoint, address));
                 Ok(false)
             }
             Err(failure) => Err(ctx.fail(failure)),

@@ -117,7 +117,7 @@ pub(super) async fn failure(
     let begun = session
         .response_written()
         .is_some_and(|head| !head.status.is_informational());
-    let answer = error::answer(failure, ctx.format.is_anthropic()).filter(|_| !begun);
+    let answer = error::answer(failure, ctx.dialect).filter(|_| !begun);
     let Some(answer) = answer else {
         // A reset overtakes what was written to an HTTP/2 stream, and nothing tells when that is out.
         if session.as_downstream().is_http2() && matches!(failure, Failure::Broken) {

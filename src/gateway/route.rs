@@ -1,10 +1,19 @@
 //! From a request to what is done with it: which model it names, and so which policy.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderName};
+
+use super::address::{Address, parameter_value};
+use super::admit::BodyKind;
 use super::body::Body;
 use super::error::Rejection;
 use super::model_field::{self, ModelField, ModelFieldError};
 use super::table::Table;
-use crate::policy::{Chain, EndpointId, Environment, FailoverPolicy, Operation};
+use crate::policy::{
+    Chain, EndpointId, Environment, FailoverPolicy, ModelPlace, Operation, decode_segment,
+};
 
 /// Where a request goes.
 pub(super) enum Route<'a> {
@@ -14,18 +23,112 @@ pub(super) enum Route<'a> {
     Default(EndpointId),
 }
 
-/// The model that a body names.
+/// The model that a request names, and where else than in its operation's place it does so.
+pub(super) struct Named<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// Where the JSON string stands in the body.
+    pub(super) in_body: Option<Range<usize>>,
+    /// Where it stands in the query.
+    pub(super) in_query: Option<Range<usize>>,
+    /// The answer is to come as a stream.
+    pub(super) stream: bool,
+}
+
+/// The model that a request names. Where its operation has the model elsewhere, what the body says
+/// of it is found too: the target's name must stand in every place.
 ///
 /// # Errors
-/// 400 for a body that names none, or in which two readers could find two.
-pub(super) fn model(body: &Body) -> Result<ModelField<'_>, Rejection> {
-    model_field::find_model(&body.bytes).map_err(|error| {
-        let code = match error {
-            ModelFieldError::NoModel => "missing_model",
-            _ => "invalid_body",
-        };
-        Rejection::bad_body(code, error.to_string())
+/// 400 for a request that names none, or in which two readers could find two.
+pub(super) fn model<'a>(
+    operation: &Operation,
+    headers: &HeaderMap,
+    address: &Address,
+    body: &'a Body,
+    kind: &BodyKind,
+) -> Result<Named<'a>, Rejection> {
+    let field = match kind {
+        BodyKind::Json => model_field::find_model(&body.bytes),
+        BodyKind::Other => Err(ModelFieldError::NoModel),
+    };
+    let (name, in_query) = match &operation.model_in {
+        ModelPlace::Body => {
+            let ModelField { name, span, stream } = field.map_err(|error| bad_body(&error))?;
+            return Ok(Named {
+                name,
+                in_body: Some(span),
+                in_query: None,
+                stream,
+            });
+        }
+        ModelPlace::Path => (in_path(address)?, None),
+        ModelPlace::Header(name) => (in_header(headers, name)?, None),
+        ModelPlace::Query(name) => {
+            let (place, name) = in_query(address, name)?;
+            (name, Some(place))
+        }
+    };
+    let (in_body, stream) = match field {
+        Ok(field) => (Some(field.span), field.stream),
+        Err(ModelFieldError::NoModel) => (None, false),
+        Err(_) if body.bytes.is_empty() => (None, false),
+        Err(error) => return Err(bad_body(&error)),
+    };
+    Ok(Named {
+        name: Cow::Owned(name),
+        in_body,
+        in_query,
+        stream,
     })
+}
+
+fn bad_body(error: &ModelFieldError) -> Rejection {
+    let code = match error {
+        ModelFieldError::NoModel => "missing_model",
+        _ => "invalid_body",
+    };
+    Rejection::bad_request(code, error.to_string())
+}
+
+fn in_path(address: &Address) -> Result<String, Rejection> {
+    let written = address.model_in_path().unwrap_or_default();
+    decode_segment(written).map(Cow::into_owned).ok_or_else(|| {
+        let message = "The model in the path is no text: its percent-encoding is broken.";
+        Rejection::bad_request("invalid_model", message)
+    })
+}
+
+fn in_header(headers: &HeaderMap, name: &HeaderName) -> Result<String, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    let (first, several) = (values.next(), values.next().is_some());
+    let Some(value) = first else {
+        let message = format!("The request names no model; name one in the header {name}.");
+        return Err(Rejection::bad_request("missing_model", message));
+    };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(model) if !several => Ok(model.to_owned()),
+        _ => {
+            let message = format!(
+                "The header {name} is there more than once, or is no text; name one model in it."
+            );
+            Err(Rejection::bad_request("invalid_model", message))
+        }
+    }
+}
+
+fn in_query(address: &Address, name: &str) -> Result<(Range<usize>, String), Rejection> {
+    match parameter_value(address.query(), name) {
+        Ok(Some((place, model))) => Ok((place, model.into_owned())),
+        Ok(None) => {
+            let message =
+                format!("The request names no model; name one in the query, as {name}=….");
+            Err(Rejection::bad_request("missing_model", message))
+        }
+        Err(wrong) => {
+            let message =
+                format!("The parameter {name} of the query {wrong}; name one model in it.");
+            Err(Rejection::bad_request("invalid_model", message))
+        }
+    }
 }
 
 /// Where a model leads to.

@@ -2,6 +2,7 @@
 
 use pingora_proxy::Session;
 
+use super::address::{Address, split_query};
 use super::admit;
 use super::attempt::{Plan, Trip, suspend};
 use super::body;
@@ -9,7 +10,7 @@ use super::client::Client;
 use super::error::{Failure, Rejection};
 use super::hold::Held;
 use super::judge::{ExchangeFault, judge_fault};
-use super::outgoing::{Outgoing, split_query};
+use super::outgoing::Outgoing;
 use super::proxy::RequestContext;
 use super::relay::{self, Source};
 use super::respond;
@@ -17,7 +18,7 @@ use super::route::{self, Route};
 use super::shared::Gateway;
 use super::single;
 use super::streaming;
-use crate::policy::{Caller, EndpointId, Operation, Snapshot};
+use crate::policy::{Caller, Captured, EndpointId, ModelPlace, Operation, Snapshot};
 use crate::telemetry::RequestPath;
 
 /// How far a request has been served.
@@ -25,7 +26,7 @@ pub(super) enum Served {
     /// The client has its answer.
     Answered,
     /// Pingora passes it on, to this endpoint.
-    PassOn(EndpointId),
+    PassOn(EndpointId, Address),
 }
 
 /// Serves a request up to its answer, or up to where Pingora takes over.
@@ -39,24 +40,33 @@ pub(super) async fn serve(
 ) -> Result<Served, Failure> {
     let table = ctx.table.clone();
     let snapshot = &table.snapshot;
-    let (caller, operation) = admit(session, ctx, snapshot)?;
+    let (caller, operation, captured) = admit(session, ctx, snapshot)?;
+    let address = Address::new(session.req_header(), operation, captured);
 
     if operation.routes.is_none() {
-        let endpoint = operation.default_endpoint.get(caller.environment);
+        let endpoint = *operation.default_endpoint.get(caller.environment);
         return endpoint
-            .map(Served::PassOn)
+            .map(|endpoint| Served::PassOn(endpoint, address))
             .ok_or_else(|| Rejection::unknown_operation(&operation.path).into());
     }
 
     let has_body = !session.as_downstream_mut().is_body_empty();
-    admit::readable(session.req_header(), snapshot, has_body)?;
+    let kind = admit::readable(session.req_header(), snapshot, operation, has_body)?;
     let body = body::read(session, &snapshot.limits, gateway.held_bytes()).await?;
-    let model = route::model(&body)?;
+    let headers = &session.req_header().headers;
+    let model = route::model(operation, headers, &address, &body, &kind)?;
     ctx.record.model = Some(model.name.as_ref().into());
 
+    let model_header = match &operation.model_in {
+        ModelPlace::Header(name) => Some(name),
+        _ => None,
+    };
     match route::route(&table, operation, caller.environment, &model.name)? {
         Route::Default(endpoint) => {
-            let outgoing = Outgoing::new(session.req_header(), body.bytes.clone(), None, false);
+            let address = address.asking_for(&model.name);
+            let request = session.req_header();
+            let body = body.bytes.clone();
+            let outgoing = Outgoing::new(request, address, model_header, body, None, false);
             let endpoint = table.endpoint(endpoint);
             let mut client = Client::new(session);
             let id = &ctx.record.request_id;
@@ -81,8 +91,12 @@ pub(super) async fn serve(
                 drawn: table.draw(policy.id, caller.environment),
                 streaming: model.stream,
             };
-            let span = Some(model.span.clone());
-            let outgoing = Outgoing::new(session.req_header(), body.bytes.clone(), span, true);
+            let address = match model.in_query {
+                Some(place) => address.with_model_in_query(place),
+                None => address,
+            };
+            let (request, body) = (session.req_header(), body.bytes.clone());
+            let outgoing = Outgoing::new(request, address, model_header, body, model.in_body, true);
             fail_over(&mut Client::new(session), plan, &outgoing, ctx).await?;
         }
     }
@@ -94,7 +108,7 @@ fn admit<'a>(
     session: &Session,
     ctx: &mut RequestContext,
     snapshot: &'a Snapshot,
-) -> Result<(&'a Caller, &'a Operation), Rejection> {
+) -> Result<(&'a Caller, &'a Operation, Captured), Rejection> {
     let request = session.req_header();
     let record = &mut ctx.record;
     record.method = request.method.clone();
@@ -104,8 +118,8 @@ fn admit<'a>(
         .map(std::net::SocketAddr::ip);
     let operation = admit::operation(snapshot, request);
     record.path = match &operation {
-        Ok(operation) => {
-            ctx.format = operation.format;
+        Ok((operation, _)) => {
+            ctx.dialect = operation.dialect;
             RequestPath::Operation(operation.path.clone())
         }
         Err(_) => RequestPath::Unknown(split_query(request).0.into()),
@@ -113,7 +127,8 @@ fn admit<'a>(
     let caller = admit::authenticate(snapshot, &request.headers)?;
     record.caller = Some(caller.name.clone());
     record.environment = Some(caller.environment);
-    Ok((caller, operation?))
+    let (operation, captured) = operation?;
+    Ok((caller, operation, captured))
 }
 
 /// A request along the chain of its policy.

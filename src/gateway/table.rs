@@ -15,7 +15,7 @@ use super::connect::{Link, LinkError, Links};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
     Backend, Chain, Endpoint, EndpointId, Environment, PairId, PathRewrite, PolicyId, Provider,
-    Secret, Snapshot,
+    QueryParameter, Secret, Snapshot,
 };
 use crate::provider;
 
@@ -200,6 +200,11 @@ impl EndpointLinks {
 
     pub(super) const fn rewrite_path(&self) -> Option<&PathRewrite> {
         self.endpoint.rewrite_path.as_ref()
+    }
+
+    /// What stands in the query of every request.
+    pub(super) fn query(&self) -> &[QueryParameter] {
+        &self.endpoint.query
     }
 
     /// Every backend, the one whose turn it is first.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Secret;
+use super::{MODEL, Secret};
 
 /// The place of an [`Endpoint`] in its [`Snapshot`](super::Snapshot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub api_key: Option<Secret>,
     /// A prefix of the operation's path that is replaced.
     pub rewrite_path: Option<PathRewrite>,
+    /// What stands in the query of every request, in place of the caller's parameters of these names.
+    pub query: Vec<QueryParameter>,
     /// From the first SYN to the end of the TLS handshake.
     pub connect_timeout: Duration,
     /// Which HTTP is spoken.
@@ -144,21 +146,70 @@ pub struct HealthCheck {
     pub unhealthy_after: u32,
 }
 
-/// Replaces a prefix of the operation's path: `/v1` by `/v1beta/openai`.
+/// Replaces a prefix of the operation's path: `/v1` by `/v1beta/openai`, or by
+/// `/openai/deployments/{model}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathRewrite {
-    /// The prefix that is replaced, matched whole segments only.
-    pub from: String,
-    /// What stands there instead.
-    pub to: String,
+    from: String,
+    to: String,
+    /// Where the model goes in `to`: before and behind it.
+    around_model: Option<(usize, usize)>,
 }
 
 impl PathRewrite {
-    /// What stands behind the prefix in an operation's path; `None` where it does not begin so.
+    /// Replaces `from`, matched whole segments only, by `to`, which may have one `{model}` in it.
+    pub fn new(from: String, to: String) -> Self {
+        let around_model = to.find(MODEL).map(|at| (at, at + MODEL.len()));
+        Self {
+            from,
+            to,
+            around_model,
+        }
+    }
+
+    /// The prefix that is replaced.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// What stands there instead.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// Whether the model goes into the path.
+    pub const fn needs_model(&self) -> bool {
+        self.around_model.is_some()
+    }
+
+    /// What stands behind the prefix in an operation's path, as that is configured; `None` where it
+    /// does not begin so.
     pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(&*self.from)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// How many segments the prefix has.
+    pub fn segments(&self) -> usize {
+        self.from.matches('/').count()
+    }
+
+    /// What stands instead of the prefix, in pieces; `model` is percent-encoded.
+    pub fn written_with<'a>(&'a self, model: &'a str) -> [&'a str; 3] {
+        match self.around_model {
+            Some((before, behind)) => [&self.to[..before], model, &self.to[behind..]],
+            None => [&self.to, "", ""],
+        }
+    }
+}
+
+/// A parameter of an endpoint's own in the query of every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryParameter {
+    /// Its name: what the caller says under the same name is left out.
+    pub name: Box<str>,
+    /// `name=value`, as it is written in the query.
+    pub text: Box<str>,
 }
 
 /// Which HTTP is spoken to an endpoint.

@@ -96,6 +96,8 @@ pub struct Target {
     pub model: Arc<str>,
     /// The same as a JSON string with its quotes, ready to be spliced into a body.
     pub model_json: Arc<[u8]>,
+    /// The same percent-encoded, for a segment of a path or a query.
+    pub model_url: Arc<str>,
     /// Where it is served.
     pub endpoint: EndpointId,
     /// What its failures suspend.

@@ -7,7 +7,7 @@
 //! Snapshot
 //! ├── endpoints: Endpoint { backends, credential, ... }      by EndpointId
 //! ├── pairs:     Pair { environment, endpoint, model }       by PairId; what a suspension is about
-//! ├── operations: Operation { method, path, default_endpoint, routes }
+//! ├── operations: Operation { method, path, model_in, default_endpoint, routes }
 //! │                 routes: environment + model -> FailoverPolicy
 //! ├── policies:  FailoverPolicy { chains per environment, timeouts, ... }
 //! └── callers:   digest of a key -> Caller { name, environment }
@@ -17,21 +17,27 @@ mod caller;
 mod endpoint;
 mod failover;
 mod operation;
+mod operations;
+mod path;
+mod percent;
 mod secret;
 mod snapshot;
 
 pub use caller::{Authentication, Caller, Callers, KeyDigest};
 pub use endpoint::{
     Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    Scheme, UpstreamTls,
+    QueryParameter, Scheme, UpstreamTls,
 };
 pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,
     Target, WhenAllSuspended,
 };
-pub use operation::{Format, Operation, OperationId, Pattern, Routes};
+pub use operation::{Dialect, Format, ModelPlace, Operation, OperationId, Pattern, Routes};
+pub use operations::{NoOperation, Operations};
+pub use path::{Captured, MODEL, PathTemplate, behind_segments};
+pub use percent::{decode_parameter, decode_segment, percent_encode};
 pub use secret::Secret;
-pub use snapshot::{Limits, NoOperation, Snapshot};
+pub use snapshot::{Limits, Snapshot};
 
 /// In which of the two worlds of the original a call is made; the caller's key decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

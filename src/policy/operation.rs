@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{EndpointId, PerEnvironment, PolicyId};
+use http::HeaderName;
+
+use super::{EndpointId, PathTemplate, PerEnvironment, PolicyId};
 
 /// The place of an [`Operation`] in its [`Snapshot`](super::Snapshot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,10 +18,16 @@ pub struct Operation {
     pub id: OperationId,
     /// The method.
     pub method: http::Method,
-    /// The path, matched byte for byte.
+    /// The path as it is written: matched byte for byte, or by the template.
     pub path: Arc<str>,
+    /// The path, where something in it stands for something else.
+    pub template: Option<PathTemplate>,
+    /// Where its requests name their model.
+    pub model_in: ModelPlace,
     /// How its requests and answers look.
     pub format: Format,
+    /// Whose API it is part of.
+    pub dialect: Dialect,
     /// Where a model goes that no policy names.
     pub default_endpoint: PerEnvironment<Option<EndpointId>>,
     /// Which policy a model name leads to; `None`: the operation has no policies at all and its
@@ -27,8 +35,22 @@ pub struct Operation {
     pub routes: Option<PerEnvironment<Routes>>,
 }
 
+/// Where a request names its model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ModelPlace {
+    /// In the top-level `model` of a JSON body.
+    #[default]
+    Body,
+    /// In the place of `{model}` in its path.
+    Path,
+    /// In a header.
+    Header(HeaderName),
+    /// In a parameter of its query, by the parameter's name.
+    Query(Box<str>),
+}
+
 /// How the requests, answers and streams of an operation look. Told by the end of its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `…/chat/completions`
     ChatCompletions,
@@ -36,7 +58,7 @@ pub enum Format {
     Completions,
     /// `…/responses`
     Responses,
-    /// `…/messages`: Anthropic's.
+    /// `…/messages`: Anthropic's; on Vertex AI `…/publishers/anthropic/models/{model}:rawPredict`.
     Messages,
     /// JSON with a model in it, and nothing more is known of its streams.
     Other,
@@ -45,22 +67,43 @@ pub enum Format {
 impl Format {
     /// The format of an operation's path.
     pub fn of_path(path: &str) -> Self {
+        let last = path.rsplit('/').next().unwrap_or_default();
         if path.ends_with("/chat/completions") {
             Self::ChatCompletions
-        } else if path.ends_with("/completions") {
+        } else if last == "completions" {
             Self::Completions
-        } else if path.ends_with("/responses") {
+        } else if last == "responses" {
             Self::Responses
-        } else if path.ends_with("/messages") {
+        } else if last == "messages" || path.contains(ANTHROPIC_ON_VERTEX) {
             Self::Messages
         } else {
             Self::Other
         }
     }
+}
 
-    /// Whether errors are told in Anthropic's shape rather than `OpenAI`'s.
-    pub const fn is_anthropic(self) -> bool {
-        matches!(self, Self::Messages)
+/// Claude's models on Vertex AI: Anthropic's requests and answers.
+const ANTHROPIC_ON_VERTEX: &str = "/publishers/anthropic/models/";
+
+/// Whose API an operation is part of: all targets of its policies must speak it, since nothing is
+/// translated, and an error is told in its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `OpenAI`'s, and whatever is not known to be another.
+    OpenAi,
+    /// Anthropic's: a segment `messages`, or Claude on Vertex AI.
+    Anthropic,
+}
+
+impl Dialect {
+    /// The dialect of an operation's path.
+    pub fn of_path(path: &str) -> Self {
+        let has = |segment| path.split('/').any(|other| other == segment);
+        if has("messages") || path.contains(ANTHROPIC_ON_VERTEX) {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
+        }
     }
 }
 

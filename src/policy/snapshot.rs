@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Authentication, Endpoint, EndpointId, Environment, FailoverPolicy, Operation, Pair, PairId,
-    PolicyId,
+    Authentication, Endpoint, EndpointId, Environment, FailoverPolicy, Operation, Operations, Pair,
+    PairId, PolicyId,
 };
 
 /// Everything about one configuration that a request needs. Immutable.
@@ -19,7 +19,7 @@ pub struct Snapshot {
     /// What can be suspended; a [`PairId`] is an index.
     pub pairs: Vec<Pair>,
     /// What may be invoked; an [`OperationId`](super::OperationId) is an index.
-    pub operations: Vec<Operation>,
+    pub operations: Operations,
     /// The rules; a [`PolicyId`] is an index.
     pub policies: Vec<FailoverPolicy>,
 }
@@ -40,27 +40,6 @@ impl Snapshot {
         &self.policies[id.0 as usize]
     }
 
-    /// The operation of a method and a path (already cut at `?`).
-    ///
-    /// # Errors
-    /// What is known about the path where there is no such operation.
-    pub fn operation(&self, method: &http::Method, path: &str) -> Result<&Operation, NoOperation> {
-        let mut allowed = Vec::new();
-        for operation in &self.operations {
-            if &*operation.path == path {
-                if operation.method == method {
-                    return Ok(operation);
-                }
-                allowed.push(operation.method.clone());
-            }
-        }
-        if allowed.is_empty() {
-            Err(NoOperation::UnknownPath)
-        } else {
-            Err(NoOperation::OtherMethods(allowed))
-        }
-    }
-
     /// The policy that a model name leads to, exactly as a request would find it.
     pub fn route(
         &self,
@@ -71,15 +50,6 @@ impl Snapshot {
         let routes = operation.routes.as_ref()?.get(environment);
         Some(self.policy(routes.find(model)?))
     }
-}
-
-/// Why a request has no operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoOperation {
-    /// Nothing has this path: 404.
-    UnknownPath,
-    /// The path is known with these methods: 405.
-    OtherMethods(Vec<http::Method>),
 }
 
 /// What a client can't exceed.

@@ -12,6 +12,7 @@ mod answers;
 mod failover;
 mod front;
 mod judging;
+mod places;
 mod process;
 mod rescue;
 mod streams;

@@ -10,6 +10,7 @@ use super::check::{WEIGHT, choice_or, printable, required, small_number};
 use super::names::Names;
 use crate::policy::{
     Chain, Endpoint, Environment, Pair, PairId, PerEnvironment, Prefill, Provider, Target,
+    percent_encode,
 };
 
 /// What the policies are resolved with.
@@ -48,6 +49,7 @@ struct Link {
     pair: PairId,
     model: Arc<str>,
     model_json: Arc<[u8]>,
+    model_url: Arc<str>,
 }
 
 /// The chain of each environment that has one; `None` where something about one is wrong.
@@ -175,6 +177,7 @@ fn target<'n>(
     Some(Target {
         model: link.model,
         model_json: link.model_json,
+        model_url: link.model_url,
         endpoint: endpoint.id,
         pair: link.pair,
         weight: weight.unwrap_or(1),
@@ -203,6 +206,7 @@ impl<'n> Pairs<'n> {
             let model_json = Arc::from(serde_json::Value::from(&*model).to_string().into_bytes());
             Link {
                 pair,
+                model_url: percent_encode(&model).into(),
                 model,
                 model_json,
             }

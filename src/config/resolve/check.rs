@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::place::Place;
 use super::super::read::{Field, Written};
 use super::super::units::show_duration;
+use crate::policy::{MODEL, PathTemplate};
 
 /// Of anything that is waited for.
 pub(super) const TIMEOUT: RangeInclusive<Duration> =
@@ -126,6 +127,21 @@ pub(super) fn printable(text: &Written<&str>, place: Place<'_>) -> bool {
     };
     place.error(text.line, wrong);
     false
+}
+
+/// An absolute path of a URL in which `{model}` and `*` may stand for something else; `None` where
+/// nothing in it does.
+///
+/// # Errors
+/// What is wrong with the places in it; `None` where it is no path at all.
+pub(super) fn url_template(text: &str) -> Result<Option<PathTemplate>, Option<&'static str>> {
+    if text.starts_with('/') && text.contains(['{', '}']) {
+        PathTemplate::parse(text)?;
+    }
+    if !is_url_path(&text.replace(MODEL, "model")) {
+        return Err(None);
+    }
+    Ok(PathTemplate::parse(text)?)
 }
 
 /// Whether `text` is an absolute path of a URL without a query, every character of it allowed there.

@@ -7,17 +7,18 @@ use std::time::Duration;
 use super::super::file;
 use super::super::pem;
 use super::super::place::Place;
-use super::super::read::{Entry, Field, Written, items};
+use super::super::read::{Entry, Field, Named, Written, entries, items};
 use super::super::secret;
 use super::super::sources::Sources;
 use super::check::{
-    TIMEOUT, WEIGHT, choice, choice_or, duration, is_url_path, required, small_number,
+    TIMEOUT, WEIGHT, choice, choice_or, duration, is_url_path, printable, required, small_number,
+    url_template,
 };
 use super::listeners::of_file;
 use super::url;
 use crate::policy::{
     Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    Scheme, Secret, UpstreamTls,
+    QueryParameter, Scheme, Secret, UpstreamTls, percent_encode,
 };
 
 /// Providers of the format that this version can't speak to.
@@ -68,6 +69,7 @@ pub(super) fn endpoint(
         balance: balance(body, place),
         api_key,
         rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
+        query: query(&endpoint.query, place.field("query")),
         connect_timeout: duration(
             &endpoint.connect_timeout,
             place.field("connect_timeout"),
@@ -251,14 +253,16 @@ fn rewrite_path(field: &Field<file::RewritePath<'_>>, place: Place<'_>) -> Optio
     let side = |field, name, what| {
         let at = place.field(name);
         let text: &Written<&str> = required(field, at, written.line, what)?;
-        if !is_url_path(text.value) {
-            at.error(
-                text.line,
-                "must be a path that begins with `/` and has no query",
-            );
-            return None;
+        match url_template(text.value) {
+            Ok(_) => Some(text.value.trim_end_matches('/').to_owned()),
+            Err(wrong) => {
+                at.error(
+                    text.line,
+                    wrong.unwrap_or("must be a path that begins with `/` and has no query"),
+                );
+                None
+            }
         }
-        Some(text.value.trim_end_matches('/').to_owned())
     };
     let rewrite = &written.value;
     let from = side(
@@ -277,7 +281,33 @@ fn rewrite_path(field: &Field<file::RewritePath<'_>>, place: Place<'_>) -> Optio
             "must be more than `/`; what comes before every path is the base path of the `url`";
         place.field("from").error(written.line, message);
     }
-    Some(PathRewrite { from, to })
+    if to.split('/').any(|segment| segment == "*") {
+        let message = "a segment `*` stands for nothing here; `{model}` does for the model";
+        place.field("to").error(written.line, message);
+    }
+    Some(PathRewrite::new(from, to))
+}
+
+/// The parameters of every request's query.
+fn query(field: &Field<Named<'_, &str>>, place: Place<'_>) -> Vec<QueryParameter> {
+    let parameter = |entry: &Entry<'_, &str>| {
+        let value = entry.body.as_ref()?;
+        let at = place.field(entry.name);
+        let name = Written {
+            line: entry.line,
+            value: entry.name,
+        };
+        (printable(&name, at) && printable(value, at)).then(|| QueryParameter {
+            name: entry.name.into(),
+            text: format!(
+                "{}={}",
+                percent_encode(entry.name),
+                percent_encode(value.value)
+            )
+            .into(),
+        })
+    };
+    entries(field).iter().filter_map(parameter).collect()
 }
 
 fn tls(

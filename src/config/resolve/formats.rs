@@ -8,15 +8,15 @@
 //! `custom` endpoint.
 
 use super::super::place::Place;
-use crate::policy::{Endpoint, EndpointId, Environment, FailoverPolicy, Format, Provider};
+use crate::policy::{Dialect, Endpoint, EndpointId, Environment, FailoverPolicy, Format, Provider};
 
 /// Whether an endpoint of `provider` understands the operation of a path.
 pub(super) fn speaks(provider: Provider, path: &str) -> bool {
-    let anthropic = Format::of_path(path).is_anthropic() || path.contains("/messages/");
+    let dialect = Dialect::of_path(path);
     match provider {
         Provider::Custom => true,
-        Provider::Anthropic => anthropic,
-        Provider::OpenAi | Provider::Mistral | Provider::AzureOpenAi => !anthropic,
+        Provider::Anthropic => dialect == Dialect::Anthropic,
+        Provider::OpenAi | Provider::Mistral | Provider::AzureOpenAi => dialect == Dialect::OpenAi,
     }
 }
 

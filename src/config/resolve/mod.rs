@@ -17,6 +17,7 @@ mod failover_on;
 mod formats;
 mod limits;
 mod listeners;
+mod model_place;
 mod names;
 mod operations;
 mod policies;
@@ -30,7 +31,7 @@ use super::place::Place;
 use super::read::{Entry, Field, entries};
 use super::sources::Sources;
 use super::{AccessLogPath, Configuration};
-use crate::policy::{EndpointId, PolicyId, Snapshot};
+use crate::policy::{EndpointId, Operations, PolicyId, Snapshot};
 use names::Names;
 
 /// The configuration that a file describes, but for its warnings; `None` where a part of it is
@@ -80,7 +81,7 @@ pub(super) fn configuration(
             authentication: authentication?,
             limits,
             pairs,
-            operations: operations.into_iter().collect::<Option<_>>()?,
+            operations: Operations::new(operations.into_iter().collect::<Option<_>>()?),
             policies: policies.into_iter().collect::<Option<_>>()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
         },

@@ -8,13 +8,14 @@ use http::Method;
 use super::super::file::{self, File};
 use super::super::place::Place;
 use super::super::read::{Field, Written, items};
-use super::check::{choice, is_url_path, required};
+use super::check::{choice, required, url_template};
 use super::formats;
+use super::model_place::model_place;
 use super::names::Names;
 use super::routes;
 use crate::policy::{
-    Endpoint, EndpointId, Environment, FailoverPolicy, Format, Operation, OperationId,
-    PerEnvironment, Routes,
+    Dialect, Endpoint, EndpointId, Environment, FailoverPolicy, Format, ModelPlace, Operation,
+    OperationId, PathTemplate, PerEnvironment, Routes,
 };
 
 /// The methods that an operation may have, and whether a body with a model in it comes with them.
@@ -72,14 +73,19 @@ fn operation(
 ) -> Option<Operation> {
     let (operation, line) = (&written.value, written.line);
     let method = method(&operation.method, place.field("method"));
-    let path = path(written, place.field("path"));
+    let (path, template) = path(written, place.field("path")).unzip();
+    let template = template.flatten();
+    let at = place.field("model_in");
+    let model_in = model_place(&operation.model_in, template.as_ref(), at);
     let at = place.field("default_endpoint");
     let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context);
     let at = place.field("policies");
     let listed = items(&operation.policies)
         .next()
         .map(|(_, first)| first.line);
-    if let (Some(line), Some((method, false))) = (listed, &method) {
+    if let (Some(line), Some((method, false)), Some(ModelPlace::Body)) =
+        (listed, &method, &model_in)
+    {
         let message = format!("a {method} has no body that names a model; leave the policies out");
         at.error(line, message);
     }
@@ -93,14 +99,25 @@ fn operation(
         let message = "leads nowhere; it needs a `default_endpoint` or `policies`";
         place.error(line, message);
     }
-    let path = path?;
+    let (path, model_in) = (path?, model_in?);
+    let (method, has_body) = method?;
+    let asking =
+        asks_for_model(&default_endpoint, path, context).filter(|_| model_in != ModelPlace::Path);
+    if let (Some(endpoint), ModelPlace::Body, false) = (asking, &model_in, has_body) {
+        let name = &endpoint.name;
+        let message = format!("`{name}` has the model in its path, and a {method} names none");
+        place.field("default_endpoint").error(line, message);
+    }
     Some(Operation {
         id,
-        method: method?.0,
+        method,
         path: Arc::from(path),
+        template,
+        model_in,
         format: Format::of_path(path),
+        dialect: Dialect::of_path(path),
         default_endpoint,
-        routes: listed.map(|_| policies),
+        routes: (listed.is_some() || asking.is_some()).then_some(policies),
     })
 }
 
@@ -112,18 +129,20 @@ fn method(field: &Field<&str>, place: Place<'_>) -> Option<(Method, bool)> {
     choice(word, place, &names, "methods").cloned()
 }
 
-fn path<'n>(written: &Written<file::Operation<'n>>, place: Place<'_>) -> Option<&'n str> {
+fn path<'n>(
+    written: &Written<file::Operation<'n>>,
+    place: Place<'_>,
+) -> Option<(&'n str, Option<PathTemplate>)> {
     let what = "what callers ask for, such as /v1/chat/completions";
     let path = required(&written.value.path, place, written.line, what)?;
-    let wrong = if path.value.contains("{model}") {
-        "a model in the path (`{model}`) is not supported yet by this version"
-    } else if !is_url_path(path.value) {
-        "must be a path that begins with `/` and has no query, such as /v1/chat/completions"
-    } else {
-        return Some(path.value);
-    };
-    place.error(path.line, wrong);
-    None
+    match url_template(path.value) {
+        Ok(template) => Some((path.value, template)),
+        Err(wrong) => {
+            let otherwise = "must be a path that begins with `/` and has no query, such as /v1/chat/completions";
+            place.error(path.line, wrong.unwrap_or(otherwise));
+            None
+        }
+    }
 }
 
 fn default_endpoint(
@@ -155,6 +174,21 @@ fn default_endpoint(
         }
     }
     result
+}
+
+/// A default endpoint that has the model in its path: the model must be read from each request.
+fn asks_for_model<'c>(
+    default_endpoint: &PerEnvironment<Option<EndpointId>>,
+    path: &str,
+    context: &Context<'c, '_>,
+) -> Option<&'c Endpoint> {
+    let of_environment = |environment| *default_endpoint.get(environment);
+    let ids = Environment::ALL.into_iter().filter_map(of_environment);
+    let mut endpoints = ids.filter_map(|id| formats::of(context.endpoints, id));
+    endpoints.find(|endpoint| {
+        let rewrite = endpoint.rewrite_path.as_ref();
+        rewrite.is_some_and(|rewrite| rewrite.needs_model() && rewrite.rest(path).is_some())
+    })
 }
 
 /// The table of the policies that are listed.

@@ -38,7 +38,7 @@ pub(super) fn warn(file: &File<'_>, snapshot: &Snapshot, root: Place<'_>) {
             let place = place.field(entry.name);
             let message = format!(
                 "never applies: no operation's path begins with {}",
-                rewrite.from
+                rewrite.from()
             );
             place.field("rewrite_path").warning(entry.line, message);
         }

@@ -342,7 +342,7 @@ fn every_field_of_an_endpoint_arrives() {
     );
     assert_eq!((check.healthy_after, check.unhealthy_after), (1, 2));
     let rewrite = gpus.rewrite_path.as_ref().unwrap();
-    assert_eq!((&*rewrite.from, &*rewrite.to), ("/v1", ""));
+    assert_eq!((rewrite.from(), rewrite.to()), ("/v1", ""));
     assert_eq!(gpus.connect_timeout, Duration::from_millis(250));
     assert_eq!(gpus.http_version, HttpVersion::Http1);
     assert_eq!(
