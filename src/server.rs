@@ -5,18 +5,21 @@ mod admin;
 mod ending;
 mod live;
 mod sockets;
+mod supervisor;
+mod upgrade;
 
+use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::listeners::tls::TlsSettings;
-use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::ServiceWithDependents;
@@ -29,9 +32,10 @@ use rustls_pki_types::pem::PemObject;
 use tokio::sync::{oneshot, watch};
 
 use self::admin::AdminListening;
-use self::ending::{Ending, SharedFds, Signals, Told};
+use self::ending::{Ending, Signals, Told, Upgrading};
 use self::live::LiveGateway;
-use self::sockets::{Sockets, hand_in};
+use self::sockets::{Socket, hand_in};
+use self::upgrade::Predecessor;
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
 use crate::telemetry::{AccessLog, AccessLogPath};
@@ -45,6 +49,8 @@ pub struct RunOptions {
     pub daemon: bool,
     /// Take the listening sockets over from the process that runs.
     pub upgrade: bool,
+    /// What starts the next process on SIGUSR2: a program and its arguments.
+    pub next: Vec<OsString>,
 }
 
 /// Why the gateway can't start.
@@ -58,6 +64,17 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The listening sockets can't be taken over.
+    #[error("can't take over at {}: {reason}", path.display())]
+    Upgrade {
+        /// Where the process that runs was looked for.
+        path: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// A socket can't be kept for the next process.
+    #[error("can't keep the listening sockets: {0}")]
+    Keep(io::Error),
     /// The access log can't be opened.
     #[error("can't open the access log: {0}")]
     AccessLog(io::Error),
@@ -188,18 +205,25 @@ fn assemble(
         ..
     } = configuration;
     conf.daemon |= options.daemon;
-    let patience = Duration::from_secs(
-        conf.grace_period_seconds.unwrap_or_default()
-            + conf.graceful_shutdown_timeout_seconds.unwrap_or_default(),
-    );
+    let grace = Duration::from_secs(conf.grace_period_seconds.unwrap_or_default());
+    let rest = conf.graceful_shutdown_timeout_seconds.unwrap_or_default();
+    let patience = grace + Duration::from_secs(rest);
     let keepalive = snapshot.limits.keepalive_timeout;
 
     let addresses = listeners.iter().map(|listener| listener.address);
-    let sockets = if options.upgrade {
-        Sockets::inherited(addresses)
+    let addresses: Vec<_> = addresses
+        .chain(admin.iter().map(|admin| admin.address))
+        .collect();
+    let upgrade_sock = PathBuf::from(&conf.upgrade_sock);
+    let (predecessor, inherited) = if options.upgrade {
+        let (predecessor, sockets) = Predecessor::ask(&upgrade_sock, &addresses)?;
+        (Some(predecessor), sockets)
     } else {
-        Sockets::bind(addresses)?
+        (None, Vec::new())
     };
+    let mut sockets = sockets::open(&addresses, inherited)?;
+    let kept = sockets.iter().map(Socket::try_clone);
+    let kept = kept.collect::<io::Result<_>>().map_err(ServerError::Keep)?;
     let log = AccessLog::open(&log_path(&access_log)).map_err(ServerError::AccessLog)?;
     let links = Links::new(
         ConnectorOptions::from_server_conf(&conf),
@@ -209,16 +233,20 @@ fn assemble(
     let connections = Connections::default();
     let (drain, draining) = watch::channel(false);
 
-    let mut server = Server::new_with_opt_and_conf(upgrade_opt(options), conf);
+    let mut server = Server::new_with_opt_and_conf(None, conf);
     let conf = server.configuration.clone();
     let proxy = Arc::new(proxy(&gateway, &conf, keepalive));
-    let h2c_ports = sockets.ports(&listeners, |listener| listener.h2c);
+    let bound = || listeners.iter().zip(&sockets);
+    let h2c = bound().filter(|(listener, _)| listener.h2c);
+    let h2c_ports = h2c.map(|(_, socket)| socket.address.port()).collect();
     let front = Front::new(proxy, gateway.clone(), connections.clone(), h2c_ports);
     let mut service = Service::new("gateway".to_owned(), front);
-    for (listener, name) in listeners.iter().zip(&sockets.names) {
-        add_endpoint(&mut service, listener.address, listener.tls.as_ref(), name)?;
+    for (listener, socket) in bound() {
+        let name = socket.address.to_string();
+        add_endpoint(&mut service, listener.address, listener.tls.as_ref(), &name)?;
     }
-    let fds = SharedFds::default();
+    let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
+    let addresses = sockets.iter().map(|socket| socket.address).collect();
     let (catch, caught) = oneshot::channel();
     let (catch, told) = match told {
         Some(told) => (None, Told::Embedded(told)),
@@ -227,18 +255,17 @@ fn assemble(
     server.add_service(Listening {
         service,
         gateway: gateway.clone(),
-        bound: sockets.bound,
-        fds: fds.clone(),
+        sockets,
         draining,
         catch,
     });
     let (handed_over, hand_over) = watch::channel(false);
-    let admin = match admin {
-        Some(admin) => {
+    let admin = match admin.zip(admin_socket) {
+        Some((admin, socket)) => {
             let live = LiveGateway {
                 gateway: gateway.clone(),
             };
-            let listening = AdminListening::new(&admin, live, options.upgrade, hand_over)?;
+            let listening = AdminListening::new(&admin, live, socket, hand_over)?;
             let address = listening.address;
             server.add_service(listening);
             Some(address)
@@ -248,16 +275,21 @@ fn assemble(
     server.bootstrap();
     Ok(Assembled {
         server,
-        addresses: sockets.addresses,
+        addresses,
         admin,
         ending: Ending {
             gateway,
             connections,
             drain,
             handed_over,
+            grace,
             patience,
-            fds,
-            upgrade_sock: conf.upgrade_sock.clone(),
+            upgrading: Mutex::new(Some(Upgrading {
+                path: upgrade_sock,
+                sockets: kept,
+                predecessor,
+            })),
+            next: options.next.clone(),
             conf_path: options.conf_path.clone(),
             told,
         },
@@ -270,14 +302,6 @@ fn log_path(path: &config::AccessLogPath) -> AccessLogPath {
         config::AccessLogPath::Stderr => AccessLogPath::Stderr,
         config::AccessLogPath::File(path) => AccessLogPath::File(path.clone()),
         config::AccessLogPath::Off => AccessLogPath::Off,
-    }
-}
-
-fn upgrade_opt(options: &RunOptions) -> Opt {
-    Opt {
-        upgrade: options.upgrade,
-        daemon: options.daemon,
-        ..Opt::default()
     }
 }
 
@@ -346,8 +370,7 @@ fn client_verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
 struct Listening {
     service: Service<Front>,
     gateway: Arc<Gateway>,
-    bound: Vec<(String, TcpListener)>,
-    fds: SharedFds,
+    sockets: Vec<Socket>,
     draining: ShutdownWatch,
     /// Where the signals go, once they are caught; none where they are somebody else's.
     catch: Option<oneshot::Sender<io::Result<Signals>>>,
@@ -366,14 +389,11 @@ impl ServiceWithDependents for Listening {
         ready: ServiceReadyNotifier,
     ) {
         // Before the first connection: a process that serves must not be ended by a signal's default.
-        if let Some(catch) = self.catch.take() {
-            let _ = catch.send(Signals::catch());
-        }
+        let caught = self.catch.take().map(|catch| (catch, Signals::catch()));
         if let Err(error) = self.gateway.access_log().start() {
             log::error!("the access log can't be written: {error}");
         }
-        hand_in(&fds, &mut self.bound);
-        (*self.fds.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&fds);
+        hand_in(&fds, &mut self.sockets);
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP);
@@ -383,6 +403,9 @@ impl ServiceWithDependents for Listening {
             }
         });
         ready.notify_ready();
+        if let Some((catch, signals)) = caught {
+            let _ = catch.send(signals);
+        }
         let draining = self.draining.clone();
         pingora_core::services::Service::start_service(
             &mut self.service,

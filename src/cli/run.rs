@@ -1,6 +1,7 @@
 //! `standin run`: serve a configuration.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use super::console::{Console, Exit};
 use crate::server::{self, RunOptions};
@@ -8,8 +9,8 @@ use crate::telemetry::logging;
 
 /// Serve a configuration.
 ///
-/// SIGTERM finishes what is under way and ends; SIGHUP reads the configuration again; SIGQUIT hands
-/// the listening sockets to a process that was started with --upgrade.
+/// SIGTERM finishes what is under way and ends; SIGHUP reads the configuration again; SIGUSR2 starts
+/// the program that is installed now, and hands the listening sockets to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file.
@@ -20,7 +21,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     daemon: bool,
 
-    /// Take the listening sockets over from the process that runs.
+    /// Take the listening sockets over from the process that runs, which then finishes what it has.
     #[arg(long)]
     upgrade: bool,
 }
@@ -30,10 +31,11 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
         return Exit::Refused;
     };
     logging::init();
-    let conf = &arguments.conf;
+    // In the background the process has another folder, and both are needed again.
+    let conf = absolute(&arguments.conf);
     let options = RunOptions {
-        // In the background the process has another folder, and the file is read again on SIGHUP.
-        conf_path: Some(std::path::absolute(conf).unwrap_or_else(|_| conf.clone())),
+        next: next(&conf, arguments.daemon),
+        conf_path: Some(conf),
         daemon: arguments.daemon,
         upgrade: arguments.upgrade,
     };
@@ -44,4 +46,25 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
             Exit::Refused
         }
     }
+}
+
+/// The command line that follows this one: the same with `--upgrade`, and the program at the path
+/// that this one was called by, whatever is installed there then.
+fn next(conf: &Path, daemon: bool) -> Vec<OsString> {
+    let called = std::env::args_os()
+        .next()
+        .map_or_else(PathBuf::new, PathBuf::from);
+    // Without a slash it was found on the path, and will be.
+    let is_path = called.components().count() > 1;
+    let program = if is_path { absolute(&called) } else { called };
+    let mut command = vec![program.into(), "run".into(), "--conf".into(), conf.into()];
+    if daemon {
+        command.push("--daemon".into());
+    }
+    command.push("--upgrade".into());
+    command
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -33,7 +33,7 @@ use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::framing::{MAX_HEAD, Refusal};
@@ -48,13 +48,24 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_READ: usize = 4 << 10;
 
 /// The client connections of all listeners.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Connections(Arc<Counted>);
 
-#[derive(Default)]
+impl Default for Connections {
+    fn default() -> Self {
+        Self(Arc::new(Counted {
+            open: AtomicUsize::new(0),
+            closed: Notify::new(),
+            close_idle: watch::Sender::new(false),
+        }))
+    }
+}
+
 struct Counted {
     open: AtomicUsize,
     closed: Notify,
+    /// Whether those that wait for a request are to be closed.
+    close_idle: watch::Sender<bool>,
 }
 
 impl Connections {
@@ -72,6 +83,17 @@ impl Connections {
             }
             closed.await;
         }
+    }
+
+    /// Closes those that wait for a request, now and from now on.
+    pub fn close_idle(&self) {
+        self.0.close_idle.send_replace(true);
+    }
+
+    /// Waits until those that wait for a request are to be closed.
+    async fn idle_closing(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.close_idle.subscribe().wait_for(|close| *close).await;
     }
 
     fn enter(&self) -> Entered {
@@ -143,7 +165,9 @@ impl ServerApp for Front {
         let deadline = Instant::now() + limits.request_head_timeout;
         let http2 = match stream.selected_alpn_proto() {
             Some(ALPN::H2) => Ok(true),
-            _ if self.is_h2c(&stream) => begins_http2(&mut stream, deadline, shutdown).await,
+            _ if self.is_h2c(&stream) => {
+                begins_http2(&mut stream, deadline, &self.connections).await
+            }
             _ => Ok(false),
         };
         match http2 {
@@ -166,16 +190,15 @@ impl ServerApp for Front {
 async fn begins_http2(
     stream: &mut Stream,
     deadline: Instant,
-    shutdown: &ShutdownWatch,
+    connections: &Connections,
 ) -> Result<bool, Unread> {
     let mut first = [0; HTTP2_PREFACE.len()];
-    let mut closing = shutdown.clone();
     for length in [1, 2, 3, HTTP2_PREFACE.len()] {
         let first = &mut first[..length];
         let peeked = tokio::select! {
             biased;
             peeked = timeout_at(deadline, stream.try_peek(first)) => peeked,
-            _ = closing.wait_for(|closing| *closing), if length == 1 => return Err(Unread::Gone),
+            () = connections.idle_closing(), if length == 1 => return Err(Unread::Gone),
         };
         match peeked {
             Ok(Ok(true)) if HTTP2_PREFACE.starts_with(first) => {}
@@ -206,9 +229,7 @@ impl Front {
     ) {
         let mut reused = false;
         loop {
-            let head = self
-                .read_head(&mut stream, deadline, reused, shutdown)
-                .await;
+            let head = self.read_head(&mut stream, deadline, reused).await;
             let head = match head {
                 Ok(head) => head,
                 Err(unread) => return self.give_up(stream, unread).await,
@@ -232,14 +253,12 @@ impl Front {
         stream: &mut Stream,
         mut deadline: Instant,
         reused: bool,
-        shutdown: &ShutdownWatch,
     ) -> Result<BytesMut, Unread> {
         let mut head = BytesMut::with_capacity(HEAD_READ);
-        let mut closing = shutdown.clone();
         let first = tokio::select! {
             biased;
             read = timeout_at(deadline, stream.read_buf(&mut head)) => read,
-            _ = closing.wait_for(|closing| *closing) => return Err(Unread::Gone),
+            () = self.connections.idle_closing() => return Err(Unread::Gone),
         };
         if !matches!(first, Ok(Ok(1..))) {
             return Err(Unread::Gone);

@@ -1,6 +1,6 @@
 //! The admin listener as a service of Pingora's.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use pingora_core::services::listening::Service;
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 use super::live::LiveGateway;
-use super::sockets::{Sockets, hand_in};
+use super::sockets::{Socket, hand_in};
 use super::{ServerError, add_endpoint};
 use crate::admin::Admin;
 use crate::config;
@@ -20,7 +20,7 @@ pub(super) struct AdminListening {
     /// Where it listens; never port 0.
     pub(super) address: SocketAddr,
     service: Service<Admin>,
-    bound: Vec<(String, TcpListener)>,
+    sockets: Vec<Socket>,
     handed_over: ShutdownWatch,
 }
 
@@ -28,15 +28,10 @@ impl AdminListening {
     pub(super) fn new(
         admin: &config::Admin,
         live: LiveGateway,
-        upgrade: bool,
+        socket: Socket,
         handed_over: ShutdownWatch,
     ) -> Result<Self, ServerError> {
-        let sockets = if upgrade {
-            Sockets::inherited([admin.address])
-        } else {
-            Sockets::bind([admin.address])?
-        };
-        let address = sockets.addresses.first().copied().unwrap_or(admin.address);
+        let address = socket.address;
         let app = Admin::new(Arc::new(live), address.ip(), admin.tokens.clone());
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
@@ -49,7 +44,7 @@ impl AdminListening {
         Ok(Self {
             address,
             service,
-            bound: sockets.bound,
+            sockets: vec![socket],
             handed_over,
         })
     }
@@ -64,7 +59,7 @@ impl ServiceWithDependents for AdminListening {
         listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        hand_in(&fds, &mut self.bound);
+        hand_in(&fds, &mut self.sockets);
         ready.notify_ready();
         let until = self.handed_over.clone();
         pingora_core::services::Service::start_service(

@@ -1,49 +1,68 @@
 //! How the process ends, and what else signals do to it.
 //!
 //! ```text
-//! SIGTERM ──> drain: no new connections, idle ones closed ──> the last one closed ─┐
-//! SIGQUIT ──> listening sockets to the next process, then drain ───────────────────┼─> exit 0
-//!                                        grace_period + graceful_shutdown_timeout ─┘
+//! SIGTERM, SIGQUIT ──> drain: no new connections ──> the last one closed ──────┐
+//! the next process ──> serves (see `upgrade`), then drain ─────────────────────┼─> exit 0
+//!                                    grace_period + graceful_shutdown_timeout ─┘
 //! SIGINT ───> exit at once, also in the midst of that
+//! SIGUSR2 ──> the next process is started
 //! SIGHUP ───> the configuration is read again, the access log opened again
 //! ```
+//!
+//! **What becomes of idle connections.** A client may be sending its next request at the moment in
+//! which its idle connection is closed, and then has no answer. So a draining process leaves idle
+//! connections open for a while (`grace_period`; where the next process serves, half of the whole
+//! time), and the next answer on each says that it is the last.
 //!
 //! Pingora would end its runtimes, and with them every request under way, after a fixed time. So
 //! the signals are waited for here, the listeners are stopped by a watch of our own, and Pingora is
 //! told to end only when the last connection is closed or the time is up.
 
+use std::ffi::OsString;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::server::{ListenFds, ShutdownSignal, ShutdownSignalWatch};
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{oneshot, watch};
 
-use super::log_path;
+use super::sockets::Socket;
+use super::upgrade::{self, Predecessor, Upgrades};
+use super::{log_path, supervisor};
 use crate::config;
 use crate::gateway::{Connections, Gateway};
-
-/// Pingora's table of listening sockets, once it has given it out.
-pub(super) type SharedFds = Arc<Mutex<Option<ListenFds>>>;
 
 /// What ends the process, and how.
 pub(super) struct Ending {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
     pub(super) drain: watch::Sender<bool>,
-    /// Told when the next process has the listening sockets: the admin listener ends then, and
-    /// otherwise with the process.
+    /// Told when the next process serves: the admin listener ends then, and otherwise with the
+    /// process.
     pub(super) handed_over: watch::Sender<bool>,
-    /// How long requests under way may take to end.
+    /// How long idle connections stay open once it ends.
+    pub(super) grace: Duration,
+    /// How long requests under way may take to end, `grace` included.
     pub(super) patience: Duration,
-    pub(super) fds: SharedFds,
-    pub(super) upgrade_sock: String,
+    /// Taken when the process serves.
+    pub(super) upgrading: Mutex<Option<Upgrading>>,
+    /// The command line of the next process.
+    pub(super) next: Vec<OsString>,
     pub(super) conf_path: Option<PathBuf>,
     pub(super) told: Told,
+}
+
+/// What is needed to follow one process and to be followed by another.
+pub(super) struct Upgrading {
+    pub(super) path: PathBuf,
+    pub(super) sockets: Vec<Socket>,
+    /// To be told that this process serves.
+    pub(super) predecessor: Option<Predecessor>,
 }
 
 /// How the process, or a gateway embedded in one, is told to end.
@@ -59,19 +78,20 @@ pub(super) struct Signals {
     quit: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user_defined2: unix::Signal,
 }
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// SIGTERM.
+    /// SIGTERM, SIGQUIT.
     Terminate,
-    /// SIGQUIT.
-    Upgrade,
     /// SIGINT.
     Interrupt,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2.
+    Upgrade,
 }
 
 impl Signals {
@@ -81,15 +101,17 @@ impl Signals {
             quit: unix::signal(SignalKind::quit())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            user_defined2: unix::signal(SignalKind::user_defined2())?,
         })
     }
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Terminate,
-            _ = self.quit.recv() => Asked::Upgrade,
+            _ = self.quit.recv() => Asked::Terminate,
             _ = self.interrupt.recv() => Asked::Interrupt,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user_defined2.recv() => Asked::Upgrade,
         }
     }
 }
@@ -101,7 +123,7 @@ impl ShutdownSignalWatch for Ending {
             Told::Embedded(told) => {
                 // The other side is dropped only with the gateway itself: an end too.
                 let _ = told.clone().wait_for(|told| *told).await;
-                self.finish().await;
+                self.finish(self.grace).await;
             }
             Told::BySignals(caught) => {
                 let caught = caught.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -133,62 +155,105 @@ async fn until_caught(
 impl Ending {
     /// Does what the signals ask for, until the process has to end.
     async fn obey(&self, mut signals: Signals) {
-        let asked = loop {
-            match signals.next().await {
-                Asked::Reload => self.reload(),
-                asked => break asked,
-            }
+        let upgrades = self.serve_upgrades();
+        supervisor::ready();
+        let Some(handed_over) = self.until_the_end(&mut signals, upgrades.as_ref()).await else {
+            return;
         };
-        let orderly = async {
-            if asked == Asked::Upgrade {
-                self.hand_over().await;
-            }
-            self.finish().await;
+        // From here on its listening sockets are nobody's but those of the next process.
+        match upgrades {
+            Some(upgrades) if !handed_over => upgrades.end(),
+            upgrades => drop(upgrades),
+        }
+        let linger = if handed_over {
+            self.grace.max(self.patience / 2)
+        } else {
+            supervisor::stopping();
+            self.grace
         };
-        if asked != Asked::Interrupt {
-            tokio::select! {
-                () = orderly => {}
-                _ = signals.interrupt.recv() => {}
+        tokio::select! {
+            () = self.finish(linger) => {}
+            _ = signals.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for what ends the process: whether another one serves in its place, or `None` where
+    /// it ends at once.
+    async fn until_the_end(
+        &self,
+        signals: &mut Signals,
+        upgrades: Option<&Upgrades>,
+    ) -> Option<bool> {
+        let mut successor = pin!(async {
+            match upgrades {
+                Some(upgrades) => upgrades.successor().await,
+                None => pending().await,
+            }
+        });
+        loop {
+            let asked = tokio::select! {
+                asked = signals.next() => asked,
+                pid = &mut successor => {
+                    log::info!("process {pid} serves now; this one finishes what it has");
+                    supervisor::main_pid(pid);
+                    let _ = self.handed_over.send(true);
+                    return Some(true);
+                }
+            };
+            match asked {
+                Asked::Terminate => return Some(false),
+                Asked::Interrupt => return None,
+                Asked::Reload => {
+                    supervisor::reloading();
+                    self.reload();
+                    supervisor::ready();
+                }
+                Asked::Upgrade if upgrades.is_some() => upgrade::start_next(&self.next),
+                Asked::Upgrade => log::error!(
+                    "no next process is started: this one can't hand over its listening sockets. Set server.upgrade_sock and restart"
+                ),
             }
         }
     }
 
-    /// No new connections, idle ones closed; until the last one is, or the time is up.
-    async fn finish(&self) {
+    /// Tells the process before this one that this one serves, and waits for the one after it.
+    fn serve_upgrades(&self) -> Option<Upgrades> {
+        let upgrading = self.upgrading.lock();
+        let upgrading = upgrading.unwrap_or_else(PoisonError::into_inner).take()?;
+        let Upgrading {
+            path,
+            sockets,
+            predecessor,
+        } = upgrading;
+        let listening = Upgrades::listen(&path, sockets, predecessor.is_some());
+        if let Some(predecessor) = predecessor {
+            predecessor.tell_ready();
+        }
+        listening
+            .inspect_err(|error| {
+                log::warn!(
+                    "no other process can take over from this one: {}: {error}. Set server.upgrade_sock to a path of its own",
+                    path.display()
+                );
+            })
+            .ok()
+    }
+
+    /// No new connections; idle ones closed after `linger`; until the last one is, or the time is up.
+    async fn finish(&self, linger: Duration) {
         log::info!("ending: {} connections are open", self.connections.open());
         self.gateway.drain();
         let _ = self.drain.send(true);
-        let closed = tokio::time::timeout(self.patience, self.connections.all_closed());
+        let deadline = tokio::time::Instant::now() + self.patience;
+        let _ = tokio::time::timeout(linger, self.connections.all_closed()).await;
+        self.connections.close_idle();
+        let closed = tokio::time::timeout_at(deadline, self.connections.all_closed());
         if closed.await.is_err() {
             log::warn!(
                 "{} connections are cut: they were still open after {:?}",
                 self.connections.open(),
                 self.patience
             );
-        }
-    }
-
-    /// Gives the listening sockets to the process that was started with `--upgrade`.
-    async fn hand_over(&self) {
-        let fds = self
-            .fds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(fds) = fds else { return };
-        let path = self.upgrade_sock.clone();
-        let sent =
-            tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await;
-        match sent {
-            Ok(Ok(_)) => {
-                let _ = self.handed_over.send(true);
-                log::info!("the listening sockets were handed over");
-            }
-            Ok(Err(error)) => log::error!(
-                "nobody took the listening sockets over at {}: {error}. Start the next process with --upgrade before sending SIGQUIT",
-                self.upgrade_sock
-            ),
-            Err(error) => log::error!("the listening sockets weren't handed over: {error}"),
         }
     }
 

@@ -1,5 +1,8 @@
-//! The listening sockets, bound before anything else happens: an address in use is an error with a
+//! The listening sockets, open before anything else happens: an address in use is an error with a
 //! name then, and port 0 a port that can be asked for.
+//!
+//! A socket is known by its configured address, to the next process too: what that one has in its
+//! configuration and this one has open is handed over (`upgrade`), the rest it opens itself.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,63 +11,63 @@ use std::os::fd::IntoRawFd as _;
 use pingora_core::server::ListenFds;
 
 use super::ServerError;
-use crate::config::Listener;
 
-/// The listening sockets, before Pingora has them.
-#[derive(Default)]
-pub(super) struct Sockets {
-    /// Under which name each is handed on, to Pingora and to the next process.
-    pub(super) names: Vec<String>,
-    pub(super) addresses: Vec<SocketAddr>,
-    pub(super) bound: Vec<(String, TcpListener)>,
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// The address in the configuration, perhaps with port 0.
+    pub(super) configured: SocketAddr,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    pub(super) listener: TcpListener,
 }
 
-impl Sockets {
-    pub(super) fn bind(
-        configured: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<Self, ServerError> {
-        let mut sockets = Self::default();
-        for address in configured {
-            let bound = bind(address).map_err(|source| ServerError::Bind { address, source });
-            let socket = bound?;
-            let address = socket.local_addr().unwrap_or(address);
-            sockets.addresses.push(address);
-            sockets.names.push(address.to_string());
-            sockets.bound.push((address.to_string(), socket));
-        }
-        Ok(sockets)
-    }
-
-    /// Those that the process that runs will hand over.
-    pub(super) fn inherited(configured: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let addresses: Vec<_> = configured.into_iter().collect();
+impl Socket {
+    /// A socket that listens already.
+    pub(super) fn new(configured: SocketAddr, listener: TcpListener) -> Self {
+        let address = listener.local_addr().unwrap_or(configured);
         Self {
-            names: addresses.iter().map(SocketAddr::to_string).collect(),
-            addresses,
-            bound: Vec::new(),
+            configured,
+            address,
+            listener,
         }
     }
 
-    pub(super) fn ports(
-        &self,
-        listeners: &[Listener],
-        wanted: impl Fn(&Listener) -> bool,
-    ) -> Vec<u16> {
-        listeners
-            .iter()
-            .zip(&self.addresses)
-            .filter(|(listener, _)| wanted(listener))
-            .map(|(_, address)| address.port())
-            .collect()
+    /// The same socket once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            ..*self
+        })
     }
 }
 
-/// Gives bound sockets to Pingora, which finds them by their names and hands them on.
-pub(super) fn hand_in(fds: &Option<ListenFds>, bound: &mut Vec<(String, TcpListener)>) {
+/// One socket for each address, in their order: those that were `inherited`, and new ones.
+pub(super) fn open(
+    addresses: &[SocketAddr],
+    mut inherited: Vec<Socket>,
+) -> Result<Vec<Socket>, ServerError> {
+    let mut sockets = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        let found = inherited
+            .iter()
+            .position(|socket| socket.configured == address);
+        sockets.push(match found {
+            Some(index) => inherited.remove(index),
+            None => bind(address)
+                .map(|listener| Socket::new(address, listener))
+                .map_err(|source| ServerError::Bind { address, source })?,
+        });
+    }
+    Ok(sockets)
+}
+
+/// Gives sockets to Pingora, which finds them by where they listen.
+pub(super) fn hand_in(fds: &Option<ListenFds>, sockets: &mut Vec<Socket>) {
     if let Some(fds) = fds {
         let mut table = fds.lock();
-        for (name, socket) in bound.drain(..) {
-            table.add(name, socket.into_raw_fd());
+        for socket in sockets.drain(..) {
+            table.add(socket.address.to_string(), socket.listener.into_raw_fd());
         }
     }
 }

@@ -66,8 +66,6 @@ async fn sigterm_finishes_what_is_in_flight() {
     assert_finishes("TERM").await;
 }
 
-/// Without a process that takes the listening sockets over, SIGQUIT is a SIGTERM that waits for one
-/// for a few seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigquit_finishes_what_is_in_flight() {
     assert_finishes("QUIT").await;
@@ -77,13 +75,31 @@ async fn sigquit_finishes_what_is_in_flight() {
 async fn an_idle_process_ends_at_once() {
     let dead = Dead::refusing();
     let folder = Folder::new();
-    let long = "grace_period_seconds: 60, graceful_shutdown_timeout_seconds: 60";
+    let long = "grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 60";
     folder.write_changed(&setup(&dead.url()), &[(PATIENCE_OF_TWO, long)]);
     let mut process = Process::run(&folder);
     let client = process.client().await;
     process.signal("TERM");
     assert_eq!(process.exit_code().await, 0);
     client.wait_idle_closed().await;
+}
+
+/// A client that sends its next request at the moment of the signal has its answer all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_grace_period_idle_connections_are_served_once_more() {
+    let dead = Dead::refusing();
+    let folder = Folder::new();
+    let long = "grace_period_seconds: 60, graceful_shutdown_timeout_seconds: 60";
+    folder.write_changed(&setup(&dead.url()), &[(PATIENCE_OF_TWO, long)]);
+    let mut process = Process::run(&folder);
+    let client = process.client().await;
+    process.signal("TERM");
+    refused(process.address().await).await;
+    let answer = client.get("/v1/unknown").await;
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(client.connections(), 1);
+    assert_eq!(process.exit_code().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,50 +169,4 @@ async fn sigint_ends_at_once() {
         .filter(|line| line["status"] == 404)
         .count();
     assert_eq!(answered, 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_process_takes_the_listening_sockets_over() {
-    let upstream = upstream().await;
-    let folder = Folder::new();
-    let sock = folder.path("upgrade.sock");
-    let settings = format!(
-        "{PATIENCE_OF_TWO}0, upgrade_sock: {sock:?}, pid_file: {:?}",
-        folder.path("pid")
-    );
-    folder.write_changed(&setup(&upstream.url()), &[(PATIENCE_OF_TWO, &settings)]);
-    let mut old = Process::run(&folder);
-    let client = old.client().await;
-    let address = old.address().await;
-    let plain = tokio::spawn(client.post(CHAT, question(MODEL)).into_future());
-    upstream.wait_gate("plain").await;
-
-    let same = address.to_string();
-    let changes = [(PATIENCE_OF_TWO, &*settings), ("127.0.0.1:0", &*same)];
-    folder.write_changed(&setup(&upstream.url()), &changes);
-    let mut new = Process::run_with(&folder, &["--upgrade"]);
-    super::until("the socket between them", || sock.exists()).await;
-    old.signal("QUIT");
-    // Somebody answers all the time.
-    new.says("listening on ").await;
-    for _ in 0..20 {
-        let answer = Client::new(address).key(KEY).get("/v1/unknown").await;
-        assert_eq!(answer.status, 404);
-    }
-    assert!(
-        old.child.try_wait().unwrap().is_none(),
-        "it waits for what is in flight"
-    );
-    upstream.open("plain");
-    assert_eq!(plain.await.unwrap().content(), "Hello");
-    assert_eq!(old.exit_code().await, 0, "{}", old.stderr());
-
-    let answer = Client::new(address)
-        .key(KEY)
-        .post(CHAT, question(MODEL))
-        .await;
-    assert_eq!(answer.content(), "Hello");
-    new.signal("TERM");
-    assert_eq!(new.exit_code().await, 0, "{}", new.stderr());
-    refused(address).await;
 }

@@ -6,6 +6,7 @@ mod ending;
 mod reload;
 mod secrets;
 mod starting;
+mod upgrade;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -174,10 +175,10 @@ impl Process {
         signal(self.child.id(), name);
     }
 
-    /// Waits until it has ended.
-    async fn ended(&mut self) -> ExitStatus {
+    /// Waits until it is gone.
+    async fn gone(&mut self) -> ExitStatus {
         let what = format!("the end of process {}", self.child.id());
-        let status = within(what, async {
+        within(what, async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("its status") {
                     return status;
@@ -185,12 +186,25 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
-        .await;
+        .await
+    }
+
+    /// Waits until it has ended, and with it everything that it says.
+    async fn ended(&mut self) -> ExitStatus {
+        let status = self.gone().await;
         // What it said last.
         for mut said in [self.stdout.clone(), self.stderr.clone()] {
             let _ = within("the end of what it says", said.wait_for(|_| false)).await;
         }
         status
+    }
+
+    /// Waits until it has ended; its exit code. Those that it has started go on, and say what they
+    /// say where it did.
+    async fn exit_code_of_one_of_many(&mut self) -> i32 {
+        let status = self.gone().await;
+        let code = status.code();
+        code.unwrap_or_else(|| panic!("{status}; it said: {}", self.stderr()))
     }
 
     /// Waits until it has ended; its exit code.
