@@ -1,6 +1,6 @@
 //! A bare Pingora pass-through: what a proxy on Pingora costs that does nothing.
 //!
-//!     bare LISTEN UPSTREAM [THREADS]
+//!     bare LISTEN UPSTREAM THREADS [CERTIFICATE KEY]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,18 +34,20 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let listen = arguments.next().expect("where to listen");
     let upstream = arguments.next().expect("where to pass on to");
-    let threads = arguments
-        .next()
-        .map_or(2, |threads| threads.parse().unwrap());
+    let threads = arguments.next().expect("how many threads");
+    let tls = arguments.next().zip(arguments.next());
     let conf = ServerConf {
-        threads,
+        threads: threads.parse().unwrap(),
         upstream_keepalive_pool_size: 512,
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare(upstream));
-    service.add_tcp(&listen);
+    match tls {
+        Some((certificate, key)) => service.add_tls(&listen, &certificate, &key).unwrap(),
+        None => service.add_tcp(&listen),
+    }
     server.add_service(service);
     server.run_forever();
 }

@@ -1,0 +1,1 @@
+"""The load comparison: see BENCHMARKS.md."""
