@@ -23,7 +23,7 @@ mod address;
 mod admit;
 mod attempt;
 mod body;
-mod choose;
+pub mod choose;
 mod chunked;
 mod client;
 mod coding;
