@@ -12,6 +12,7 @@ from pathlib import Path
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 STARTS_WITHIN = 120  # seconds; LiteLLM takes about fifteen
+QUIET = 0.02  # CPU seconds in half a second
 
 
 class Failed(Exception):
@@ -53,6 +54,16 @@ class Program:
             except OSError:
                 time.sleep(0.01)
         raise Failed(f"{self.name} does not listen:\n{self.log.read_text()[-2000:]}")
+
+    def wait_until_quiet(self):
+        """Comes back when it has nothing to do: one that listens may still be starting workers."""
+        end = time.monotonic() + STARTS_WITHIN
+        used = None
+        while used is None or self.cpu_seconds() - used > QUIET:
+            if time.monotonic() > end:
+                raise Failed(f"{self.name} is never quiet")
+            used = self.cpu_seconds()
+            time.sleep(0.5)
 
     def stop(self):
         """Ends all of it, by force where it takes more than two seconds."""

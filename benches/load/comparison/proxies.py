@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import ssl
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Running:
     headers: list = field(default_factory=list)
     access_log: Path = None
     configuration: Path = None
+    started_in: float = 0  # seconds from its start to its first answer
 
     @property
     def url(self):
@@ -89,6 +91,7 @@ class Starter:
         folder.mkdir()
         start = getattr(self, f"_{'standin' if name in self.standins else name}")
         port, first = free_port(), getattr(self.mock, setting.first)
+        begin = time.monotonic()
         running = start(name, setting, folder, port, first)
         running.headers = [
             "content-type: application/json",
@@ -100,6 +103,9 @@ class Starter:
                 running.program.wait_until_listening(port)
             if setting.first != "slow":
                 _see_that_it_answers(name, running)
+            running.started_in = time.monotonic() - begin
+            if running.program:
+                running.program.wait_until_quiet()
         except BaseException:
             running.stop()
             raise

@@ -26,7 +26,7 @@ FIGURES = {
     "connections": "new connections in 1,000 requests",
     "idle_mib": "idle, MiB",
     "stream_kib": "memory a stream, KiB",
-    "load_ms": "start, ms",
+    "load_ms": "start to first answer, ms",
     "reload_ms": "reload, ms",
 }
 
@@ -140,9 +140,10 @@ def streams(at_once):
     def measure(bench, running, subject, seconds):
         load = lambda: bench.loads.streams(running, chat(300, stream=True), at_once, seconds)
         seen, cpu, _ = bench.measured(running, load)
-        if seen.events != seen.requests * 200:
+        # LiteLLM adds one of its own.
+        if seen.events < seen.requests * 200:
             raise Failed(f"{seen.events} events in {seen.requests} streams of 200")
-        return {"chunk_us": cpu / seen.events * 1e6} if running.program else {}
+        return {"chunk_us": cpu / (seen.requests * 200) * 1e6} if running.program else {}
 
     return measure
 
@@ -168,11 +169,9 @@ def memory_of_streams(count):
 def start_and_reload(bench, running, subject, seconds):
     """How long a configuration takes to be served at a start, and at a reload: until a request for a
     model is answered that only the new one knows."""
-    begin = time.monotonic()
     other = bench.starter.start(subject.proxy, subject.setting)
-    load_ms = (time.monotonic() - begin) * 1e3
     try:
-        return {"load_ms": load_ms, "reload_ms": _reload(other)}
+        return {"load_ms": other.started_in * 1e3, "reload_ms": _reload(other)}
     finally:
         other.stop()
 
