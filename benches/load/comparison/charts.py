@@ -27,12 +27,12 @@ def charts(document):
     """The charts by their file names, each with its title. Of what was not measured there is none."""
     results = Results(document["workloads"])
     cpu = [
-        _panel(results, "300B-32", "cpu_us", "bodies of 300 bytes", without=("litellm", "portkey")),
+        _panel(results, "300B-32", "cpu_us", "bodies of 300 bytes"),
         _panel(results, "4KiB-32", "cpu_us", "bodies of 4 KiB"),
         _panel(results, "64KiB-32", "cpu_us", "bodies of 64 KiB"),
         _panel(results, "1MiB-32", "cpu_us", "bodies of 1 MiB"),
-        _panel(results, "failover", "cpu_us", "every request fails over", without=("litellm", "portkey")),
-        _panel(results, "streams", "chunk_us", "a chunk of a stream", without=("litellm", "portkey")),
+        _panel(results, "failover", "cpu_us", "every request fails over"),
+        _panel(results, "streams", "chunk_us", "a chunk of a stream"),
     ]
     latency = [
         _panel(results, "latency-5000", "p50_us", "p50"),
@@ -40,11 +40,9 @@ def charts(document):
         _panel(results, "latency-5000", "p999_us", "p99.9"),
     ]
     gateways = [
-        _panel(results, "300B-32", "cpu_us", "bodies of 300 bytes", only=("standin", "litellm", "portkey")),
-        _panel(
-            results, "failover", "cpu_us", "every request fails over", only=("standin", "litellm", "portkey")
-        ),
-        _panel(results, "streams", "chunk_us", "a chunk of a stream", only=("standin", "litellm", "portkey")),
+        _panel(results, "gateways", "cpu_us", "bodies of 300 bytes"),
+        _panel(results, "gateways-failover", "cpu_us", "every request fails over"),
+        _panel(results, "gateways-streams", "chunk_us", "a chunk of a stream"),
     ]
     drawn = {
         "cpu.svg": ("CPU microseconds a request: less is better", cpu),
@@ -55,16 +53,11 @@ def charts(document):
     return {name: (title, chart) for name, (title, chart) in drawn.items() if chart}
 
 
-def _panel(results, workload, figure, heading, only=None, without=()):
+def _panel(results, workload, figure, heading):
     """A heading and its bars, the shortest first."""
     subjects = results.workloads.get(workload, {}).get("subjects", {})
-    bars = [
-        (name, results.median(workload, name, figure))
-        for name in subjects
-        if name in (only or TITLES) and name not in without
-    ]
-    bars = [(name, value) for name, value in bars if value]
-    return heading, sorted(bars, key=lambda bar: bar[1])
+    bars = [(name, results.median(workload, name, figure)) for name in subjects if name in TITLES]
+    return heading, sorted((bar for bar in bars if bar[1]), key=lambda bar: bar[1])
 
 
 def _chart(title, panels):
