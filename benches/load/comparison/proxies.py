@@ -274,6 +274,7 @@ keys:
 endpoints:
   first: {{url: "http://127.0.0.1:{first}"}}
   second: {{url: "http://127.0.0.1:{self.mock.answering}"}}
+admin: {{address: "127.0.0.1:{free_port()}"}}
 observability:
   access_log: {{path: {folder}/access.log}}
 operations:
