@@ -116,6 +116,8 @@ def _table(results, workload):
     figures = [name for name in workload["figures"] if _any(workload, name)]
     leading = figures[0] if figures else None
     others = [name for name in ("nginx", "bare") if name in workload["subjects"]]
+    if "against" in workload["subjects"] or ("standin" in workload["subjects"] and not others):
+        others.append("standin")
     heads = [FIGURES[name] for name in figures] + [f"against {TITLES[name]}" for name in others]
     rows = [
         f"### {workload['title']}",

@@ -33,7 +33,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One column of a workload's table: a proxy in a setting."""
+    """One row of a workload's table: a proxy in a setting."""
 
     label: str
     proxy: str
@@ -51,11 +51,11 @@ class Workload:
     setting: Setting = Setting()
     variants: tuple = ()  # (label, setting): Standin alone, once in each of them
     measure: Callable = None  # (bench, running, subject, seconds) -> figures; once a round
-    once: Callable = None  # the same, once and with nothing else running
+    once: Callable = None  # the same, once, before the rounds
     quick: bool = False
 
     def subjects(self, chosen, standins):
-        """The columns, of the proxies that were chosen."""
+        """The rows, of the proxies that were chosen."""
         if self.variants:
             return [
                 Subject(label, "standin", setting) for label, setting in self.variants if "standin" in chosen
@@ -93,14 +93,13 @@ def closed(size, connections):
     """wrk with bodies of one size."""
 
     def measure(bench, running, subject, seconds):
-        bodies = [chat(size)]
-        bench.loads.closed(running, bodies, connections, WARM_UP)
-        return _closed(bench, running, bodies, connections, seconds)
+        return _closed(bench, running, [chat(size)], connections, seconds)
 
     return measure
 
 
 def _closed(bench, running, bodies, connections, seconds):
+    bench.loads.closed(running, bodies, connections, WARM_UP)
     if running.program:
         running.program.forget_peak()
     load = lambda: bench.loads.closed(running, bodies, connections, seconds)
