@@ -15,6 +15,7 @@ TITLES = {
     "litellm": "LiteLLM",
     "portkey": "Portkey",
 }
+LATENCIES = ("p50_us", "p99_us", "p999_us")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -39,6 +40,12 @@ class Results:
         subjects = self.workloads.get(workload, {}).get("subjects", {})
         ours, theirs = (subjects.get(name, {}).get(figure, []) for name in (subject, other))
         return median([a / b for a, b in zip(ours, theirs, strict=False) if b])
+
+    def added(self, workload, subject, other, figure):
+        """The median of the differences, each of one round."""
+        subjects = self.workloads.get(workload, {}).get("subjects", {})
+        ours, theirs = (subjects.get(name, {}).get(figure, []) for name in (subject, other))
+        return median([a - b for a, b in zip(ours, theirs, strict=False)])
 
 
 @dataclass(frozen=True)
@@ -113,28 +120,47 @@ def _targets(results):
 
 
 def _table(results, workload):
-    figures = [name for name in workload["figures"] if _any(workload, name)]
-    leading = figures[0] if figures else None
-    others = [name for name in ("nginx", "bare") if name in workload["subjects"]]
-    if "against" in workload["subjects"] or ("standin" in workload["subjects"] and not others):
-        others.append("standin")
-    heads = [FIGURES[name] for name in figures] + [f"against {TITLES[name]}" for name in others]
+    columns = _columns(results, workload)
     rows = [
         f"### {workload['title']}",
         "",
         f"{workload['rounds']} rounds of {number(workload['seconds'])} s, {workload['date']}.",
         "",
-        "| | " + " | ".join(heads) + " |",
-        "|---|" + "--:|" * len(heads),
+        "| | " + " | ".join(head for head, _ in columns) + " |",
+        "|---|" + "--:|" * len(columns),
     ]
-    for subject, seen in workload["subjects"].items():
-        cells = [_cell(seen.get(name), name == leading) for name in figures]
-        for other in others:
-            ratio = results.ratio(workload["name"], subject, other, leading)
-            cells.append(f"{ratio:.2f}" if ratio is not None else "")
+    for subject in workload["subjects"]:
+        cells = [cell(subject) for _, cell in columns]
         rows.append(f"| {TITLES.get(subject, subject)} | " + " | ".join(cells) + " |")
     rows += [f"\n{TITLES.get(name, name)}: {why}" for name, why in workload["failed"].items()]
     return "\n".join(rows)
+
+
+def _columns(results, workload):
+    """The heads of a table, each with what says a subject's cell."""
+    name, subjects = workload["name"], workload["subjects"]
+    figures = [figure for figure in workload["figures"] if _any(workload, figure)]
+
+    def values(figure):
+        return FIGURES[figure], lambda subject: _cell(subjects[subject].get(figure), figure == figures[0])
+
+    def ratio(other):
+        head = f"against {TITLES[other]}"
+        return head, lambda subject: _optional(results.ratio(name, subject, other, figures[0]), "{:.2f}")
+
+    def added(figure):
+        head = f"{FIGURES[figure]}, added"
+        return head, lambda subject: _optional(results.added(name, subject, "direct", figure), "{:,.0f}")
+
+    others = [other for other in ("nginx", "bare") if other in subjects]
+    if "against" in subjects or ("standin" in subjects and not others):
+        others.append("standin")
+    latencies = [figure for figure in figures if figure in LATENCIES and "direct" in subjects]
+    return [*map(values, figures), *map(ratio, others), *map(added, latencies)]
+
+
+def _optional(value, form):
+    return "" if value is None else form.format(value)
 
 
 def _any(workload, figure):
