@@ -23,6 +23,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::ServiceWithDependents;
+use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use rustls::server::WebPkiClientVerifier;
@@ -37,7 +38,9 @@ use self::live::LiveGateway;
 use self::sockets::{Socket, hand_in};
 use self::upgrade::Predecessor;
 use crate::config::{self, Configuration, ListenerTls};
-use crate::gateway::{Connections, Front, Gateway, Links, Proxy, TableError};
+use crate::gateway::{
+    BackendService, Connections, Front, Gateway, Links, Proxy, Resolver, SystemResolver, TableError,
+};
 use crate::telemetry::{AccessLog, AccessLogPath};
 
 /// How `standin run` was called.
@@ -96,7 +99,7 @@ pub enum ServerError {
 /// # Errors
 /// Why it can't start.
 pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), ServerError> {
-    let assembled = assemble(configuration, options, None)?;
+    let assembled = assemble(configuration, options, None, Arc::new(SystemResolver))?;
     for address in &assembled.addresses {
         log::info!("listening on {address}");
     }
@@ -128,13 +131,24 @@ pub struct Running {
 /// # Errors
 /// Why it can't start.
 pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
+    start_with(configuration, Arc::new(SystemResolver))
+}
+
+/// The same, with something else than the system that finds the addresses of discovered backends.
+///
+/// # Errors
+/// Why it can't start.
+pub fn start_with(
+    configuration: Configuration,
+    resolver: Arc<dyn Resolver>,
+) -> Result<Running, ServerError> {
     let (stop, told) = watch::channel(false);
     let Assembled {
         server,
         addresses,
         admin,
         ending,
-    } = assemble(configuration, &RunOptions::default(), Some(told))?;
+    } = assemble(configuration, &RunOptions::default(), Some(told), resolver)?;
     let gateway = ending.gateway.clone();
     let connections = ending.connections.clone();
     let thread = std::thread::spawn(move || {
@@ -192,6 +206,7 @@ fn assemble(
     configuration: Configuration,
     options: &RunOptions,
     told: Option<watch::Receiver<bool>>,
+    resolver: Arc<dyn Resolver>,
 ) -> Result<Assembled, ServerError> {
     for warning in &configuration.warnings {
         log::warn!("{warning}");
@@ -272,6 +287,11 @@ fn assemble(
         }
         None => None,
     };
+    let backends = BackendService {
+        gateway: gateway.clone(),
+        resolver,
+    };
+    server.add_service(background_service("backends", backends));
     server.bootstrap();
     Ok(Assembled {
         server,

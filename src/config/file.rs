@@ -90,6 +90,8 @@ shape! {
         backends: List<Backend<'n>>,
         balance: &'n str,
         affinity_header: &'n str,
+        discover: &'n str,
+        discover_interval: Duration,
         health_check: HealthCheck<'n>,
         api_key: SecretSource<'n>,
         rewrite_path: RewritePath<'n>,
@@ -110,10 +112,13 @@ shape! {
 shape! {
     struct HealthCheck<'n> {
         path: &'n str,
+        status: u64,
+        body: &'n str,
         interval: Duration,
         timeout: Duration,
         healthy_after: u64,
         unhealthy_after: u64,
+        slow_start: Duration,
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use pingora_http::RequestHeader;
 
+use super::backends::Member;
 use super::table::EndpointLinks;
 use crate::policy::{
     Captured, Operation, PathRewrite, QueryParameter, behind_segments, decode_parameter,
@@ -83,10 +84,10 @@ impl Address {
         &self,
         out: &mut Vec<u8>,
         endpoint: &EndpointLinks,
-        backend: usize,
+        backend: &Member,
         model: Option<&str>,
     ) {
-        out.extend_from_slice(endpoint.base_path(backend).as_bytes());
+        out.extend_from_slice(backend.base_path.as_bytes());
         self.write_path(out, endpoint.rewrite_path(), model);
         self.write_query(out, endpoint.query(), model);
     }

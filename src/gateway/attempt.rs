@@ -32,7 +32,7 @@ use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
 use super::single::is_about_own_key;
-use super::suspension::Permit;
+use super::suspension::{Permit, Standing};
 use super::table::{EndpointLinks, Table};
 use crate::policy::{Chain, FailoverPolicy, Format, StreamRescue, Target};
 use crate::provider;
@@ -57,6 +57,21 @@ impl<'a> Plan<'a> {
         weighted
             .get(index)
             .unwrap_or_else(|| &self.chain.fallbacks[index - weighted.len()])
+    }
+
+    /// How a target stands: as its pair does, but suspended for as long as none of its endpoint's
+    /// backends can be healthy.
+    fn standing(&self, index: usize, now: std::time::Instant) -> Standing {
+        let target = self.target(index);
+        let standing = self.table.pair(target.pair).standing(now);
+        let endpoint = self.table.endpoint(target.endpoint);
+        match (endpoint.backends().back_at(now), standing) {
+            (None, standing) => standing,
+            (Some(back), Standing::Suspended { until }) => Standing::Suspended {
+                until: until.max(back),
+            },
+            (Some(until), _) => Standing::Suspended { until },
+        }
     }
 
     /// Whether a stream that breaks may go on at another target.
@@ -131,7 +146,7 @@ impl<'a> Trip<'a> {
             let next = choose(
                 order(plan.drawn, plan.chain.len()),
                 &self.tried,
-                |index| pair(index).standing(now),
+                |index| plan.standing(index, now),
                 plan.policy.when_all_suspended,
             );
             let (index, how) = match next {
@@ -199,10 +214,7 @@ impl<'a> Trip<'a> {
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {
             Ok(Ok(exchange)) => {
-                ledger.answered(
-                    exchange.head.status,
-                    endpoint.backend_name(exchange.backend),
-                );
+                ledger.answered(exchange.head.status, exchange.backend.name.as_ref());
                 self.judge(client, endpoint, exchange, &deadlines).await
             }
             Ok(Err(fault)) => Err(Judged::Verdict(judge_fault(fault))),

@@ -84,12 +84,18 @@ impl Links {
         }
     }
 
-    /// The link to one backend of an endpoint: the one there is, where nothing has changed.
+    /// The link to one backend of an endpoint, or to the one address of it that is given: the one
+    /// there is, where nothing has changed.
     ///
     /// # Errors
     /// What is wrong with the endpoint's certificates, where they can't be used.
-    pub fn link(&self, endpoint: &Endpoint, backend: &Backend) -> Result<Arc<Link>, LinkError> {
-        let identity = identity(endpoint, backend);
+    pub fn link(
+        &self,
+        endpoint: &Endpoint,
+        backend: &Backend,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<Link>, LinkError> {
+        let identity = identity(endpoint, backend, address);
         let mut known = lock(&self.known);
         if let Some(link) = known.get(&identity).and_then(Weak::upgrade) {
             return Ok(link);
@@ -97,6 +103,7 @@ impl Links {
         let link = Arc::new(Link::new(
             endpoint,
             backend,
+            address,
             &identity,
             self.connectors.clone(),
             self.pool_size,
@@ -140,7 +147,7 @@ pub enum LinkError {
 }
 
 /// Everything about a backend that makes its connections different from another's.
-fn identity(endpoint: &Endpoint, backend: &Backend) -> String {
+fn identity(endpoint: &Endpoint, backend: &Backend, address: Option<IpAddr>) -> String {
     let mut hasher = DefaultHasher::new();
     endpoint.tls.ca.hash(&mut hasher);
     if let Some((certificate, key)) = &endpoint.tls.client_certificate {
@@ -148,7 +155,7 @@ fn identity(endpoint: &Endpoint, backend: &Backend) -> String {
         key.expose().hash(&mut hasher);
     }
     format!(
-        "{} {:?} {} {} {:?} {:?} {} {:?} {:x}",
+        "{} {:?} {} {address:?} {} {:?} {:?} {} {:?} {:x}",
         endpoint.name,
         backend.scheme,
         backend.host,
@@ -212,14 +219,15 @@ impl Link {
     fn new(
         endpoint: &Endpoint,
         backend: &Backend,
+        address: Option<IpAddr>,
         identity: &str,
         connectors: Arc<Connectors>,
         pool_size: usize,
     ) -> Result<Self, LinkError> {
         let template = peer_template(endpoint, backend, identity)?;
-        let host = match backend.host.parse::<IpAddr>() {
-            Ok(ip) => Host::Literal(at_address(&template, SocketAddr::new(ip, backend.port))),
-            Err(_) => Host::Name {
+        let host = match address.or_else(|| backend.host.parse().ok()) {
+            Some(ip) => Host::Literal(at_address(&template, SocketAddr::new(ip, backend.port))),
+            None => Host::Name {
                 name: backend.host.clone(),
                 port: backend.port,
                 resolved: ArcSwapOption::empty(),
@@ -266,6 +274,23 @@ impl Link {
         for peer in peers {
             // Rare and large: a request's future needn't have room for a TLS handshake.
             match Box::pin(self.open(&peer, fresh)).await {
+                Ok(connection) => return Ok(connection),
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
+    }
+
+    /// What tells it from every other link.
+    pub(super) const fn key(&self) -> u64 {
+        self.template.group_key
+    }
+
+    /// A connection that no request had before, or a stream of an HTTP/2 connection.
+    pub(super) async fn connect_anew(self: &Arc<Self>) -> Result<Connection, ExchangeFault> {
+        let mut last = ExchangeFault::Dns;
+        for peer in self.peers().await? {
+            match Box::pin(self.open(&peer, false)).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) => last = fault,
             }

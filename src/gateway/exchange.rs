@@ -10,15 +10,14 @@
 
 mod http2;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use self::http2::Http2;
 
-use super::connect::{Connection, Http2Stream, Link};
+use super::backends::{Lease, Member};
+use super::connect::{Connection, Http2Stream};
 use super::http1::Http1;
 use super::judge::ExchangeFault;
 use super::outgoing::Outgoing;
@@ -30,9 +29,8 @@ pub(super) struct Exchange {
     /// The status and the headers, less those about the connection.
     pub(super) head: Box<ResponseHeader>,
     wire: Wire,
-    link: Arc<Link>,
-    /// Which of the endpoint's backends answers.
-    pub(super) backend: usize,
+    /// The backend that answers.
+    pub(super) backend: Lease,
 }
 
 enum Wire {
@@ -50,16 +48,73 @@ pub(super) async fn begin(
     target: Option<&Target>,
 ) -> Result<Exchange, ExchangeFault> {
     let mut last = ExchangeFault::Refused;
-    for backend in endpoint.backends_in_turn() {
-        let link = endpoint.link(backend);
-        match on_backend(endpoint, backend, link, outgoing, target).await {
-            Ok(exchange) => return Ok(exchange),
+    let mut turn = endpoint.backends().turn(|name| outgoing.header(name));
+    while let Some(backend) = turn.next() {
+        match on_backend(endpoint, &backend, outgoing, target).await {
+            Ok((head, wire)) => {
+                return Ok(Exchange {
+                    head,
+                    wire,
+                    backend,
+                });
+            }
             // No connection, so nothing was sent: another address of the endpoint may do.
             Err(Failed::Connect(fault)) => last = fault,
             Err(Failed::Exchange(fault)) => return Err(fault),
         }
     }
     Err(last)
+}
+
+/// Sends a request without a body over a connection that nobody had before, to one backend alone.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn begin_get(
+    backend: Lease,
+    head: Box<RequestHeader>,
+) -> Result<Exchange, ExchangeFault> {
+    let answered = match backend.link.connect_anew().await? {
+        Connection::Http1 { stream, .. } => {
+            let mut http1 = Http1::new(stream);
+            http1.send(&written(&head), [&[]; 3]).await?;
+            let answer = http1.read_head(&head.method).await?;
+            (answer, Wire::Http1(Box::new(http1)))
+        }
+        Connection::Http2(stream) => {
+            let mut http2 = Http2::new(stream);
+            let answered = http2.exchange(head, [const { Bytes::new() }; 3]).await;
+            let answer = answered.map_err(|unanswered| unanswered.fault)?;
+            (answer, Wire::Http2(http2))
+        }
+    };
+    let (head, wire) = answered;
+    Ok(Exchange {
+        head,
+        wire,
+        backend,
+    })
+}
+
+/// A head without a body as it goes over the wire in HTTP/1.1.
+fn written(head: &RequestHeader) -> Vec<u8> {
+    let mut text = Vec::with_capacity(512);
+    let target = head.raw_path();
+    for part in [
+        head.method.as_str().as_bytes(),
+        b" ",
+        target,
+        b" HTTP/1.1\r\n",
+    ] {
+        text.extend_from_slice(part);
+    }
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+    text.extend_from_slice(b"\r\n");
+    text
 }
 
 enum Failed {
@@ -69,14 +124,13 @@ enum Failed {
 
 async fn on_backend(
     endpoint: &EndpointLinks,
-    backend: usize,
-    link: &Arc<Link>,
+    backend: &Member,
     outgoing: &Outgoing,
     target: Option<&Target>,
-) -> Result<Exchange, Failed> {
+) -> Result<(Box<ResponseHeader>, Wire), Failed> {
     let mut fresh = false;
     loop {
-        let connection = link.connect(fresh).await.map_err(Failed::Connect)?;
+        let connection = backend.link.connect(fresh).await.map_err(Failed::Connect)?;
         let (reused, tried) = match connection {
             Connection::Http1 { stream, reused } => {
                 let head = outgoing.http1_head(endpoint, backend, target);
@@ -91,14 +145,7 @@ async fn on_backend(
             }
         };
         match tried {
-            Ok((head, wire)) => {
-                return Ok(Exchange {
-                    head,
-                    wire,
-                    link: link.clone(),
-                    backend,
-                });
-            }
+            Ok(answered) => return Ok(answered),
             Err(Unanswered { silent: true, .. }) if reused && !fresh => fresh = true,
             Err(Unanswered { fault, .. }) => return Err(Failed::Exchange(fault)),
         }
@@ -135,7 +182,7 @@ async fn over_http1(
 async fn over_http2(
     stream: Box<Http2Stream>,
     endpoint: &EndpointLinks,
-    backend: usize,
+    backend: &Member,
     outgoing: &Outgoing,
     target: Option<&Target>,
 ) -> Result<(Box<ResponseHeader>, Wire), Unanswered> {
@@ -185,7 +232,7 @@ impl Exchange {
         if let Wire::Http1(http1) = self.wire
             && let Some(stream) = http1.into_idle()
         {
-            self.link.put_idle(stream);
+            self.backend.link.put_idle(stream);
         }
         self.head
     }

@@ -41,10 +41,10 @@ impl Ledger {
     }
 
     /// Its answer's head has come, from `backend` where the endpoint has several.
-    pub(super) fn answered(&mut self, status: StatusCode, backend: Option<&str>) {
+    pub(super) fn answered(&mut self, status: StatusCode, backend: Option<&Arc<str>>) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.status = Some(status.as_u16());
-            attempt.backend = backend.map(Arc::from);
+            attempt.backend = backend.cloned();
         }
     }
 
@@ -144,7 +144,7 @@ impl Ledger {
         Exhausted {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "all_targets_suspended",
-            message: "Every target of the model failed a moment ago and is left out for a while. Send the request again after the time that Retry-After says.".to_owned(),
+            message: "Every target of the model is left out for a while: it failed a moment ago, or no backend of its endpoint is healthy. Send the request again after the time that Retry-After says.".to_owned(),
             retry_after: Some(wait),
             attempts: self.failed_attempts(),
         }
@@ -202,6 +202,9 @@ fn discreet(words: &str, table: &Table) -> String {
         }
         places.push(format!("{host}:{port}"));
     }
+    // Found by DNS, most of them.
+    let found = table.pools().into_iter().flat_map(|pool| pool.places());
+    places.extend(found.flat_map(|place| [place.ip().to_string(), place.to_string()]));
     let keys = table.secrets().iter().map(Secret::expose);
     redact(words, keys.chain(places.iter().map(String::as_str)))
 }

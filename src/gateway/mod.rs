@@ -9,7 +9,7 @@
 //!   route     the model in it, and so the policy     (model_field)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
 //!   ├ choose, suspension, patience                    which target, when
-//!   ├ exchange (connect, outgoing, address, http1)  one request to one target
+//!   ├ exchange (backends, connect, outgoing, address, http1)  one request to one target
 //!   ├ hold (sse, coding)                              what is read before it is shown
 //!   └ judge                                           whose fault a failure is
 //!   respond, streaming, relay, rescue                 the answer to the client
@@ -22,6 +22,7 @@
 mod address;
 mod admit;
 mod attempt;
+mod backends;
 mod body;
 pub mod choose;
 mod chunked;
@@ -54,6 +55,7 @@ mod streaming;
 pub mod suspension;
 mod table;
 
+pub use backends::{BackendReport, BackendService, Pools, Resolver, SystemResolver};
 pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
 pub use front::{Connections, Front};

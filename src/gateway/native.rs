@@ -8,6 +8,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::address::Address;
+use super::backends::{Lease, Turn};
 use super::connect::connect_fault;
 use super::error::{Failure, Rejection};
 use super::http1::HOP_BY_HOP;
@@ -22,9 +23,9 @@ use crate::policy::EndpointId;
 pub(super) struct Native {
     endpoint: EndpointId,
     address: Address,
-    backends: Vec<usize>,
-    /// The place of the current backend in `backends`.
-    turn: usize,
+    /// The backends of this request, once one was asked for.
+    turn: Option<Turn>,
+    backend: Option<Lease>,
     received: usize,
 }
 
@@ -33,8 +34,8 @@ impl Native {
         Self {
             endpoint,
             address,
-            backends: Vec::new(),
-            turn: 0,
+            turn: None,
+            backend: None,
             received: 0,
         }
     }
@@ -45,28 +46,33 @@ impl Native {
     /// That its name has no address.
     pub(super) async fn peer(
         &mut self,
+        client: &RequestHeader,
         table: &Table,
         ledger: &mut Ledger,
     ) -> std::result::Result<Box<HttpPeer>, Failure> {
-        let endpoint = table.endpoint(self.endpoint);
-        if self.backends.is_empty() {
-            self.backends = endpoint.backends_in_turn().collect();
+        if self.turn.is_none() {
+            let endpoint = table.endpoint(self.endpoint);
+            let turn = endpoint.backends().turn(|name| client.headers.get(name));
+            self.backend = self.turn.insert(turn).next();
             ledger.begin(endpoint.name(), None);
         }
-        match endpoint.link(self.backend()).peer().await {
-            Ok(mut peer) => {
-                peer.options.read_timeout = Some(PATIENCE);
-                Ok(Box::new(peer))
-            }
-            Err(fault) => {
-                ledger.fail(&judge_fault(fault));
-                Err(ledger.endpoint_failed(table).into())
-            }
+        while let Some(backend) = &self.backend {
+            match backend.link.peer().await {
+                Ok(mut peer) => {
+                    peer.options.read_timeout = Some(PATIENCE);
+                    return Ok(Box::new(peer));
+                }
+                Err(fault) => self.next_after(fault, ledger),
+            };
         }
+        Err(ledger.endpoint_failed(table).into())
     }
 
-    fn backend(&self) -> usize {
-        self.backends.get(self.turn).copied().unwrap_or_default()
+    /// On to another backend, if there is one that this request has not tried.
+    fn next_after(&mut self, fault: ExchangeFault, ledger: &mut Ledger) -> bool {
+        ledger.fail(&judge_fault(fault));
+        self.backend = self.turn.as_mut().and_then(Turn::next);
+        self.backend.is_some()
     }
 
     /// Counts a piece of the request's body.
@@ -94,7 +100,9 @@ impl Native {
         table: &Table,
     ) -> Result<()> {
         let endpoint = table.endpoint(self.endpoint);
-        let backend = self.backend();
+        let Some(backend) = &self.backend else {
+            return Error::e_explain(ErrorType::InternalError, "no backend was chosen");
+        };
         let mut target = Vec::new();
         self.address.write(&mut target, endpoint, backend, None);
         request.set_raw_path(&target)?;
@@ -110,7 +118,7 @@ impl Native {
         for name in &unwanted {
             request.remove_header(name);
         }
-        request.insert_header(header::HOST, endpoint.authority(backend))?;
+        request.insert_header(header::HOST, &*backend.authority)?;
         let required = endpoint
             .required_header()
             .filter(|(name, _)| !client.headers.contains_key(name));
@@ -138,7 +146,8 @@ impl Native {
         }
         let status = response.status;
         let endpoint = table.endpoint(self.endpoint);
-        ledger.answered(status, endpoint.backend_name(self.backend()));
+        let backend = self.backend.as_ref();
+        ledger.answered(status, backend.and_then(|backend| backend.name.as_ref()));
         if is_about_own_key(endpoint, status) {
             ledger.fail(&refused_key(status));
             return Err(ledger.endpoint_failed(table).into());
@@ -149,9 +158,7 @@ impl Native {
 
     /// Takes note of an error on the way. Whether another backend is left to be tried.
     pub(super) fn fail(&mut self, error: &Error, ledger: &mut Ledger) -> bool {
-        ledger.fail(&judge_fault(fault(error)));
-        self.turn += 1;
-        self.turn < self.backends.len()
+        self.next_after(fault(error), ledger)
     }
 }
 

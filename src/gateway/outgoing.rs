@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 
 use super::address::Address;
+use super::backends::Member;
 use super::http1::HOP_BY_HOP;
 use super::judge::ExchangeFault;
 use super::respond::REQUEST_ID;
@@ -86,6 +87,12 @@ impl Outgoing {
         &self.method
     }
 
+    /// A header that goes out as the caller sent it.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let mut same = self.headers.iter().filter(|(sent, _)| sent == name);
+        same.next().map(|(_, value)| value)
+    }
+
     /// The body as the caller sent it.
     pub(super) const fn body(&self) -> &Bytes {
         &self.body
@@ -111,7 +118,7 @@ impl Outgoing {
     pub(super) fn http1_head(
         &self,
         endpoint: &EndpointLinks,
-        backend: usize,
+        backend: &Member,
         target: Option<&Target>,
     ) -> Vec<u8> {
         let mut head = Vec::with_capacity(512);
@@ -120,7 +127,7 @@ impl Outgoing {
         let model = target.map(|target| &*target.model_url);
         self.address.write(&mut head, endpoint, backend, model);
         head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-        head.extend_from_slice(endpoint.authority(backend).as_bytes());
+        head.extend_from_slice(backend.authority.as_bytes());
         let model_header = self.model_header(target);
         let model_header = model_header.as_ref().map(|(name, value)| (*name, &**value));
         for (name, value) in self.all_headers(endpoint).chain(model_header) {
@@ -142,7 +149,7 @@ impl Outgoing {
     pub(super) fn http2_parts(
         &self,
         endpoint: &EndpointLinks,
-        backend: usize,
+        backend: &Member,
         target: Option<&Target>,
     ) -> Result<(Box<RequestHeader>, [Bytes; 3]), ExchangeFault> {
         let mut path = Vec::new();
@@ -152,7 +159,7 @@ impl Outgoing {
         let mut head =
             RequestHeader::build_no_case(self.method.clone(), &path, None).map_err(malformed)?;
         head.set_version(http::Version::HTTP_2);
-        head.append_header(header::HOST, endpoint.authority(backend))
+        head.append_header(header::HOST, &*backend.authority)
             .map_err(malformed)?;
         for (name, value) in self.all_headers(endpoint) {
             head.append_header(name.clone(), value.clone())

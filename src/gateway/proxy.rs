@@ -94,13 +94,15 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
         let Some(native) = &mut ctx.native else {
             return Error::e_explain(ErrorType::InternalError, "no endpoint was chosen");
         };
-        let peer = native.peer(&ctx.table, &mut ctx.ledger).await;
+        let peer = native
+            .peer(session.req_header(), &ctx.table, &mut ctx.ledger)
+            .await;
         peer.map_err(|failure| ctx.fail(failure))
     }
 

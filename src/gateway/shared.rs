@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use super::backends::{BackendReport, Pools};
 use super::body::HeldBytes;
 use super::connect::Links;
 use super::request_id::RequestIds;
@@ -19,6 +20,7 @@ pub struct Gateway {
     table: ArcSwap<Table>,
     suspensions: Suspensions,
     links: Links,
+    pools: Pools,
     held: HeldBytes,
     access_log: AccessLog,
     request_ids: RequestIds,
@@ -36,11 +38,13 @@ impl Gateway {
         access_log: AccessLog,
     ) -> Result<Self, TableError> {
         let suspensions = Suspensions::new(Instant::now());
-        let table = Table::new(snapshot, &suspensions, &links)?;
+        let pools = Pools::default();
+        let table = Table::new(snapshot, &suspensions, &links, &pools)?;
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             suspensions,
             links,
+            pools,
             held: HeldBytes::default(),
             access_log,
             request_ids: RequestIds::new(),
@@ -53,8 +57,9 @@ impl Gateway {
     /// # Errors
     /// What of it can't be used; then nothing has changed.
     pub fn install(&self, snapshot: Snapshot) -> Result<(), TableError> {
-        let table = Table::new(snapshot, &self.suspensions, &self.links)?;
+        let table = Table::new(snapshot, &self.suspensions, &self.links, &self.pools)?;
         self.table.store(Arc::new(table));
+        self.pools.changed.notify_one();
         self.suspensions.sweep(Instant::now());
         Ok(())
     }
@@ -87,6 +92,17 @@ impl Gateway {
     /// The ways to the backends.
     pub const fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// The pools of backends.
+    pub(super) const fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// How each backend of each endpoint stands now, in the order of the configuration. For the
+    /// admin side: it allocates a line a backend, and waits for nobody.
+    pub fn backends(&self) -> Vec<BackendReport> {
+        self.table.load().backends(tokio::time::Instant::now())
     }
 
     /// The bytes of request bodies that are held now.

@@ -44,7 +44,7 @@ pub(super) async fn run(
     let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
         Ok(Ok(exchange)) => {
             let status = exchange.head.status;
-            ledger.answered(status, endpoint.backend_name(exchange.backend));
+            ledger.answered(status, exchange.backend.name.as_ref());
             if !is_about_own_key(endpoint, status) {
                 ledger.succeed();
                 let head = exchange.head.clone();

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
+use super::backends::{BackendReport, Backends, Pool, Pools};
 use super::choose::WeightedSchedule;
-use super::connect::{Link, LinkError, Links};
+use super::connect::{LinkError, Links};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
-    Backend, Chain, Endpoint, EndpointId, Environment, PairId, PathRewrite, PolicyId, Provider,
+    Chain, Endpoint, EndpointId, Environment, PairId, PathRewrite, PolicyId, Provider,
     QueryParameter, Secret, Snapshot,
 };
 use crate::provider;
@@ -40,11 +42,12 @@ impl Table {
         snapshot: Snapshot,
         suspensions: &Suspensions,
         links: &Links,
+        pools: &Pools,
     ) -> Result<Self, TableError> {
         let endpoints = snapshot
             .endpoints
             .iter()
-            .map(|endpoint| EndpointLinks::new(endpoint, links))
+            .map(|endpoint| EndpointLinks::new(endpoint, links, pools))
             .collect::<Result<Vec<_>, _>>()?;
         let pairs = snapshot
             .pairs
@@ -90,6 +93,22 @@ impl Table {
             .map_or(0, Draw::next)
     }
 
+    /// The pools of the endpoints that have one.
+    pub(super) fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.endpoints.iter();
+        pools
+            .filter_map(|endpoint| endpoint.backends.pool().cloned())
+            .collect()
+    }
+
+    /// How each backend of each endpoint stands at `now`, in the order of the configuration.
+    pub fn backends(&self, now: Instant) -> Vec<BackendReport> {
+        let endpoints = self.endpoints.iter();
+        endpoints
+            .flat_map(|endpoint| endpoint.backends.report(&endpoint.endpoint, now))
+            .collect()
+    }
+
     /// Every configured secret, to be blotted out of what a provider says.
     pub(super) fn secrets(&self) -> &[Secret] {
         &self.secrets
@@ -119,12 +138,8 @@ struct Draw {
 impl Draw {
     fn new(chain: &Chain) -> Option<Self> {
         let weights: Vec<u32> = chain.target.iter().map(|target| target.weight).collect();
-        Self::of_weights(&weights)
-    }
-
-    fn of_weights(weights: &[u32]) -> Option<Self> {
         (weights.len() > 1).then(|| Self {
-            schedule: WeightedSchedule::new(weights),
+            schedule: WeightedSchedule::new(&weights),
             ticket: AtomicU64::new(0),
         })
     }
@@ -138,15 +153,13 @@ impl Draw {
 /// An endpoint with the way to each of its backends.
 pub(super) struct EndpointLinks {
     endpoint: Endpoint,
-    links: Vec<Arc<Link>>,
-    authorities: Vec<String>,
+    backends: Backends,
     credential: Option<(HeaderName, HeaderValue)>,
     required: Option<(HeaderName, HeaderValue)>,
-    draw: Option<Draw>,
 }
 
 impl EndpointLinks {
-    fn new(endpoint: &Endpoint, links: &Links) -> Result<Self, TableError> {
+    fn new(endpoint: &Endpoint, links: &Links, pools: &Pools) -> Result<Self, TableError> {
         let credential = endpoint
             .api_key
             .as_ref()
@@ -155,21 +168,10 @@ impl EndpointLinks {
             .map_err(|_| TableError::Credential {
                 endpoint: endpoint.name.clone(),
             })?;
-        let weights: Vec<u32> = endpoint
-            .backends
-            .iter()
-            .map(|backend| backend.weight)
-            .collect();
         Ok(Self {
-            links: endpoint
-                .backends
-                .iter()
-                .map(|backend| links.link(endpoint, backend))
-                .collect::<Result<_, _>>()?,
-            authorities: endpoint.backends.iter().map(Backend::authority).collect(),
+            backends: pools.backends(endpoint, links)?,
             credential,
             required: provider::required_header(endpoint.provider),
-            draw: Draw::of_weights(&weights),
             endpoint: endpoint.clone(),
         })
     }
@@ -207,28 +209,8 @@ impl EndpointLinks {
         &self.endpoint.query
     }
 
-    /// Every backend, the one whose turn it is first.
-    pub(super) fn backends_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.links.len();
-        let first = self.draw.as_ref().map_or(0, Draw::next);
-        (0..count).map(move |step| (first + step) % count)
-    }
-
-    pub(super) fn link(&self, backend: usize) -> &Arc<Link> {
-        &self.links[backend]
-    }
-
-    /// The value of the `host` header.
-    pub(super) fn authority(&self, backend: usize) -> &str {
-        &self.authorities[backend]
-    }
-
-    /// Which of several backends this is; none where there is but one.
-    pub(super) fn backend_name(&self, backend: usize) -> Option<&str> {
-        (self.links.len() > 1).then(|| self.authority(backend))
-    }
-
-    pub(super) fn base_path(&self, backend: usize) -> &str {
-        &self.endpoint.backends[backend].base_path
+    /// The way to its backends.
+    pub(super) const fn backends(&self) -> &Backends {
+        &self.backends
     }
 }

@@ -22,6 +22,9 @@ pub struct Endpoint {
     pub backends: Vec<Backend>,
     /// How a backend is picked where there are several.
     pub balance: Balance,
+    /// Where its backends' host names are asked for all their addresses, how often: each address
+    /// is a backend of its own then. `None`: a name is one backend.
+    pub discover_interval: Option<Duration>,
     /// The key that replaces the caller's credential; without it no credential is sent.
     pub api_key: Option<Secret>,
     /// A prefix of the operation's path that is replaced.
@@ -132,18 +135,24 @@ pub enum Balance {
 }
 
 /// Active health checks: a GET to each backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
-    /// The path that must answer 200.
+    /// The path that is asked for, as it is: a backend's base path is not put before it.
     pub path: String,
-    /// Between the starts of two checks.
+    /// The status that is healthy; `None`: 200 to 299.
+    pub status: Option<u16>,
+    /// What must occur in the first 64 KiB of the answer's body.
+    pub body: Option<String>,
+    /// From the end of one check of all backends to the start of the next.
     pub interval: Duration,
-    /// From the connection's start to the answer's head.
+    /// From the connection's start to the answer's head, and to the body's end where it is read.
     pub timeout: Duration,
     /// Successes in a row that make a backend healthy again.
     pub healthy_after: u32,
     /// Failures in a row that make it unhealthy.
     pub unhealthy_after: u32,
+    /// From a backend's return to its full share of the requests.
+    pub slow_start: Duration,
 }
 
 /// Replaces a prefix of the operation's path: `/v1` by `/v1beta/openai`, or by

@@ -9,6 +9,7 @@
 mod access_log;
 mod admin;
 mod answers;
+mod backends;
 mod failover;
 mod front;
 mod judging;

@@ -11,8 +11,8 @@ use super::super::read::{Entry, Field, Named, Written, entries, items};
 use super::super::secret;
 use super::super::sources::Sources;
 use super::check::{
-    TIMEOUT, WEIGHT, choice, choice_or, duration, is_url_path, printable, required, small_number,
-    url_template,
+    TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, is_url_path, printable, required,
+    small_number, url_template,
 };
 use super::listeners::of_file;
 use super::url;
@@ -25,6 +25,10 @@ use crate::policy::{
 const NOT_YET: [&str; 2] = ["gemini", "bedrock"];
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
+
+const SLOW_START: Duration = Duration::from_secs(30);
 
 /// An endpoint by its entry; `None` where something about it is wrong.
 pub(super) fn endpoint(
@@ -67,6 +71,7 @@ pub(super) fn endpoint(
             HttpVersion::Auto,
         ),
         balance: balance(body, place),
+        discover_interval: discover_interval(endpoint, &backends, place),
         api_key,
         rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
         query: query(&endpoint.query, place.field("query")),
@@ -206,14 +211,58 @@ fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Balance {
 fn affinity_header(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Option<String> {
     let what = "with `balance: consistent` it names the request header that is hashed";
     let written = required(&body.value.affinity_header, place, body.line, what)?;
-    match http::HeaderName::try_from(written.value) {
-        Ok(name) => Some(name.as_str().to_owned()),
-        Err(_) => {
-            place.error(written.line, "is no name of a header, such as x-session-id");
-            None
-        }
+    let Ok(name) = http::HeaderName::try_from(written.value) else {
+        place.error(written.line, "is no name of a header, such as x-session-id");
+        return None;
+    };
+    if KEPT_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-standin-") {
+        let message = "is a header that the gateway keeps to itself; name one that it passes on, such as x-session-id";
+        place.error(written.line, message);
+        return None;
     }
+    Some(name.as_str().to_owned())
 }
+
+/// The caller's secrets, and what is about its connection alone: of no use for picking a backend.
+const KEPT_HEADERS: [&str; 9] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "cookie",
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "accept-encoding",
+];
+
+/// How often host names are asked for their addresses, where they are to be.
+fn discover_interval(
+    endpoint: &file::Endpoint<'_>,
+    backends: &[Backend],
+    place: Place<'_>,
+) -> Option<Duration> {
+    let at = place.field("discover_interval");
+    let interval = duration(&endpoint.discover_interval, at, &INTERVAL);
+    let Some(word) = endpoint.discover.given() else {
+        if let Some(written) = endpoint.discover_interval.given() {
+            let message = "has no effect without `discover: dns`; leave it out";
+            at.error(written.line, message);
+        }
+        return None;
+    };
+    let at = place.field("discover");
+    choice(word, at, &[("dns", ())], "ways to discover backends")?;
+    let is_name = |backend: &Backend| backend.host.parse::<std::net::IpAddr>().is_err();
+    if !backends.is_empty() && !backends.iter().any(is_name) {
+        let message = "has no effect: every backend is an IP address already";
+        at.warning(word.line, message);
+    }
+    Some(interval.unwrap_or(DISCOVER_INTERVAL))
+}
+
+/// Of something that is done again and again.
+const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=*TIMEOUT.end();
 
 fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Option<HealthCheck> {
     let check = field.value()?;
@@ -225,8 +274,7 @@ fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Optio
             .field("path")
             .error(written.line, "must be a path such as /health");
     }
-    let interval_range = Duration::from_millis(100)..=*TIMEOUT.end();
-    let interval = duration(&check.interval, place.field("interval"), &interval_range)
+    let interval = duration(&check.interval, place.field("interval"), &INTERVAL)
         .unwrap_or(Duration::from_secs(5));
     let timeout = duration(&check.timeout, place.field("timeout"), &TIMEOUT);
     if let (Some(timeout), Some(written)) = (timeout, check.timeout.given())
@@ -239,12 +287,23 @@ fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Optio
     let in_a_row = |field: &Field<u64>, name: &str, default| {
         small_number(field, place.field(name), &(1..=1_000)).unwrap_or(default)
     };
+    let status = small_number(&check.status, place.field("status"), &(200..=599));
+    if let Some(written) = check.body.given()
+        && written.value.is_empty()
+    {
+        let message = "is empty, which any body contains; leave it out";
+        place.field("body").error(written.line, message);
+    }
     Some(HealthCheck {
         path: path.to_owned(),
+        status: status.and_then(|status| u16::try_from(status).ok()),
+        body: check.body.value().map(|&text| text.to_owned()),
         interval,
         timeout: timeout.unwrap_or(Duration::from_secs(2).min(interval)),
         healthy_after: in_a_row(&check.healthy_after, "healthy_after", 1),
         unhealthy_after: in_a_row(&check.unhealthy_after, "unhealthy_after", 3),
+        slow_start: duration(&check.slow_start, place.field("slow_start"), &WAIT)
+            .unwrap_or(SLOW_START),
     })
 }
 

@@ -64,6 +64,9 @@ fn room_for(place: &str) -> Json {
             json!({"backends": [{"url": "http://h.example"}]}),
         );
     }
+    if place.ends_with(".discover_interval") {
+        set(&mut json, "endpoints.openai.discover", json!("dns"));
+    }
     if place.contains(".target") {
         let target = json!([{"model": "gpt-4o", "endpoint": "openai"}]);
         set(&mut json, "policies.chat.production.target", target);

@@ -295,8 +295,10 @@ fn every_field_of_an_endpoint_arrives() {
         ("endpoints.gpus.affinity_header", json!("X-Session")),
         (
             "endpoints.gpus.health_check",
-            json!({"path": "/up", "interval": 10, "unhealthy_after": 2}),
+            json!({"path": "/up", "status": 204, "body": "ready", "interval": 10, "unhealthy_after": 2, "slow_start": "1m"}),
         ),
+        ("endpoints.openai.discover", json!("dns")),
+        ("endpoints.openai.discover_interval", json!("1m")),
         (
             "endpoints.gpus.rewrite_path",
             json!({"from": "/v1/", "to": "/"}),
@@ -341,6 +343,13 @@ fn every_field_of_an_endpoint_arrives() {
         ("/up", Duration::from_secs(10), Duration::from_secs(2))
     );
     assert_eq!((check.healthy_after, check.unhealthy_after), (1, 2));
+    assert_eq!(
+        (check.status, check.body.as_deref()),
+        (Some(204), Some("ready"))
+    );
+    assert_eq!(check.slow_start, Duration::from_secs(60));
+    assert_eq!(gpus.discover_interval, None);
+    assert_eq!(openai.discover_interval, Some(Duration::from_secs(60)));
     let rewrite = gpus.rewrite_path.as_ref().unwrap();
     assert_eq!((rewrite.from(), rewrite.to()), ("/v1", ""));
     assert_eq!(gpus.connect_timeout, Duration::from_millis(250));

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use standin::gateway::{Resolver, SystemResolver};
 use standin::server::Running;
 use standin::{config, server};
 
@@ -195,7 +197,12 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(self) -> Gateway {
-        Gateway::start(&self)
+        self.start_with(Arc::new(SystemResolver))
+    }
+
+    /// Starts the gateway, with something else that finds the addresses of names.
+    pub fn start_with(self, resolver: Arc<dyn Resolver>) -> Gateway {
+        Gateway::start(&self, resolver)
     }
 }
 
@@ -207,13 +214,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn start(setup: &Setup) -> Self {
+    fn start(setup: &Setup, resolver: Arc<dyn Resolver>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("access.log");
         let yaml = setup.yaml(&log.to_string_lossy());
         let configuration = config::parse(&yaml, &|name| Some(secret(name)))
             .unwrap_or_else(|errors| panic!("{errors}\n--- of ---\n{yaml}"));
-        let running = server::start(configuration).expect("the gateway starts");
+        let running = server::start_with(configuration, resolver).expect("the gateway starts");
         Self {
             running,
             log,

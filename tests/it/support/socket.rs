@@ -80,6 +80,16 @@ impl Port {
         }
     }
 
+    /// The same port at 127.0.0.N.
+    pub fn beside(&self, n: u8) -> Self {
+        let addr = SocketAddr::from((Ipv4Addr::new(127, 0, 0, n), self.addr.port()));
+        let bound = bind(addr).unwrap_or_else(|error| panic!("can't have {addr}: {error}"));
+        Self {
+            addr,
+            _bound: bound,
+        }
+    }
+
     /// 127.0.0.1 and the port.
     pub fn addr(&self) -> SocketAddr {
         self.addr

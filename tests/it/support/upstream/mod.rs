@@ -93,10 +93,19 @@ impl Upstream {
         Self::run(Speaks::Tls(config), Some(authority))
     }
 
+    /// HTTP/1.1 in cleartext, on the port of another at 127.0.0.N.
+    pub async fn beside(other: &Self, n: u8) -> Self {
+        Self::run_at(other.port.beside(n), Speaks::Http1, None)
+    }
+
     fn run(speaks: Speaks, authority: Option<Authority>) -> Self {
+        Self::run_at(Port::reserve(), speaks, authority)
+    }
+
+    fn run_at(port: Port, speaks: Speaks, authority: Option<Authority>) -> Self {
         let mut upstream = Self {
             shared: Arc::default(),
-            port: Port::reserve(),
+            port,
             speaks,
             authority,
             accepting: None,

@@ -1,0 +1,75 @@
+//! What a reload leaves as it is, and what it changes.
+
+use super::{ask, backends, counts, questions, report, setup, upstreams, wait_healthy};
+use crate::support::{Reply, Upstream};
+
+fn fields(upstreams: &[&Upstream], check: &str) -> String {
+    let list = backends(upstreams, &[1, 1, 1]);
+    let quick = "interval: 100ms, timeout: 80ms, unhealthy_after: 1, slow_start: 0s";
+    format!("{list}health_check: {{{quick}{check}}}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unchanged_keeps_its_state() {
+    let [a, b, c] = upstreams().await;
+    a.on_path("/health", [Reply::status(500), Reply::hang()]);
+    let gateway = setup(&fields(&[&a, &b], ", healthy_after: 50"), "").start();
+    wait_healthy(&gateway, &a, false).await;
+    let before = report(&gateway, &a);
+
+    // Nothing has changed.
+    gateway.install(&setup(&fields(&[&a, &b], ", healthy_after: 50"), ""));
+    assert_eq!(report(&gateway, &a), before);
+    // Something about the others has.
+    gateway.install(&setup(&fields(&[&a, &c, &b], ", healthy_after: 50"), ""));
+    c.wait_for_requests(1).await;
+    assert_eq!(report(&gateway, &a), before);
+    let asked = counts(&[&a, &b, &c]);
+    ask(&gateway.client(), 10).await;
+    assert_eq!(
+        counts(&[&a, &b, &c]),
+        [asked[0], asked[1] + 5, asked[2] + 5]
+    );
+
+    // It is still being checked, and comes back when its checks say so.
+    a.on_path("/health", Reply::status(200));
+    a.wait_for_requests(a.count() + 3).await;
+    assert_eq!(
+        report(&gateway, &a).since,
+        before.since,
+        "not yet fifty in a row"
+    );
+    gateway.install(&setup(&fields(&[&a, &c], ", healthy_after: 2"), ""));
+    assert!(report(&gateway, &a).healthy, "changed checks start anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_follow_the_configuration() {
+    let [a, b, c] = upstreams().await;
+    let gateway = setup(&fields(&[&a, &b], ""), "").start();
+    b.wait_for_requests(2).await;
+    assert_eq!(c.count(), 0);
+
+    gateway.install(&setup(&fields(&[&a, &c], ""), ""));
+    c.wait_for_requests(2).await;
+    let gone = b.count();
+    a.wait_for_requests(a.count() + 3).await;
+    assert!(
+        b.count() <= gone + 1,
+        "a removed backend is no longer checked"
+    );
+
+    // Without checks nobody is unhealthy, whatever checks have found.
+    c.on_path("/health", Reply::status(500));
+    wait_healthy(&gateway, &c, false).await;
+    gateway.install(&setup(&backends(&[&a, &c], &[1, 1]), ""));
+    assert!(report(&gateway, &c).healthy && !report(&gateway, &c).checked);
+    ask(&gateway.client(), 10).await;
+    assert_eq!((questions(&a), questions(&c)), (5, 5));
+    let (of_a, of_c) = (a.count(), c.count());
+    tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+    assert!(
+        a.count() <= of_a + 1 && c.count() <= of_c + 1,
+        "nobody is checked any more"
+    );
+}
