@@ -59,9 +59,10 @@ impl ServiceDiscovery for Discovery {
                 Some(_) => self.names.addresses(backend).await,
                 None => Vec::new(),
             };
-            let found = addresses.into_iter().map(Some);
-            let found: Vec<_> = found.collect();
-            let places = if found.is_empty() { vec![None] } else { found };
+            let mut places: Vec<_> = addresses.into_iter().map(Some).collect();
+            if places.is_empty() {
+                places.push(None);
+            }
             for address in places {
                 let links = self.gateway.links();
                 let member = self

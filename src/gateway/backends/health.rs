@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use memchr::memmem;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -28,7 +28,6 @@ const BODY: usize = 64 << 10;
 pub(super) struct Get {
     pub(super) endpoint: Arc<str>,
     pub(super) check: policy::HealthCheck,
-    pub(super) credential: Option<(HeaderName, HeaderValue)>,
 }
 
 /// Why a backend failed its check.
@@ -57,9 +56,12 @@ impl HealthCheck for Get {
             return Error::e_explain(ErrorType::InternalError, "a backend that is nobody's");
         };
         let checked = timeout(self.check.timeout, self.get(member)).await;
-        checked
-            .unwrap_or(Err(Unhealthy::Timeout))
-            .map_err(|why| Error::explain(ErrorType::Custom("health check"), why.to_string()))
+        let checked = checked.unwrap_or(Err(Unhealthy::Timeout));
+        let healthy_after = self.check.healthy_after;
+        member
+            .state
+            .observe(checked.is_ok(), healthy_after, Instant::now());
+        checked.map_err(|why| Error::explain(ErrorType::Custom("health check"), why.to_string()))
     }
 
     async fn health_status_change(&self, target: &Listed, healthy: bool) {
@@ -111,7 +113,7 @@ impl Get {
             head.insert_header(header::HOST, &*member.authority)?;
             head.insert_header(header::USER_AGENT, "standin-health-check")?;
             head.insert_header(header::ACCEPT_ENCODING, "identity")?;
-            if let Some((name, value)) = &self.credential {
+            if let Some((name, value)) = &member.credential {
                 head.insert_header(name.clone(), value.clone())?;
             }
             Ok::<_, Box<Error>>(head)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use pingora_load_balancing::selection::algorithms::Random;
 use pingora_load_balancing::selection::consistent::KetamaHashing;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, SelectionAlgorithm};
@@ -13,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::super::choose::WeightedSchedule;
 use super::super::connect::Link;
 use super::state::BackendState;
-use crate::policy::{Backend, Balance};
+use crate::policy::{Backend, Balance, Endpoint};
+use crate::provider;
 
 /// A backend as requests use it.
 pub(in super::super) struct Member {
@@ -25,6 +27,8 @@ pub(in super::super) struct Member {
     /// Which of several this is, for those who operate the gateway; `None` where there is but one.
     pub(in super::super) name: Option<Arc<str>>,
     pub(super) weight: u32,
+    /// What health checks show.
+    pub(super) credential: Option<(HeaderName, HeaderValue)>,
     /// Where it stands in a ring and in a list: its address, or what stands for its name.
     pub(super) place: SocketAddr,
     pub(super) state: Arc<BackendState>,
@@ -32,12 +36,14 @@ pub(in super::super) struct Member {
 
 impl Member {
     pub(super) fn new(
+        endpoint: &Endpoint,
         backend: &Backend,
         address: Option<IpAddr>,
         link: Arc<Link>,
         state: Arc<BackendState>,
-        several: bool,
     ) -> Self {
+        let several = endpoint.backends.len() > 1 || endpoint.discover_interval.is_some();
+        let key = endpoint.api_key.as_ref();
         let authority = backend.authority();
         let name = match address {
             Some(address) => SocketAddr::new(address, backend.port).to_string(),
@@ -49,6 +55,8 @@ impl Member {
             base_path: backend.base_path.as_str().into(),
             name: several.then(|| name.into()),
             weight: backend.weight,
+            // One that can't be sent is refused with the configuration.
+            credential: key.and_then(|key| provider::credential(endpoint.provider, key).ok()),
             place: place(backend, address),
             state,
         }
@@ -85,16 +93,12 @@ pub(super) struct Members {
     pub(super) schedule: WeightedSchedule,
     /// For `random`: the sums of the weights up to each.
     sums: Box<[u64]>,
-    ring: Option<Ring>,
+    ring: Option<Arc<KetamaHashing>>,
 }
 
 /// Where a member stands in the list.
 #[derive(Clone, Copy)]
 struct Index(usize);
-
-struct Ring {
-    ketama: Arc<KetamaHashing>,
-}
 
 /// A way along the ring, from where a key stands.
 pub(super) type Walk = <KetamaHashing as BackendSelection>::Iter;
@@ -110,7 +114,7 @@ impl Members {
         Self {
             schedule: WeightedSchedule::new(&weights),
             sums: sums.collect(),
-            ring: consistent.then(|| Ring::new(&list)),
+            ring: consistent.then(|| ring(&list)),
             list: list.into(),
         }
     }
@@ -124,22 +128,19 @@ impl Members {
 
     /// The way along the ring that a key has.
     pub(super) fn walk(&self, key: &[u8]) -> Option<Walk> {
-        self.ring.as_ref().map(|ring| ring.ketama.iter(key))
+        self.ring.as_ref().map(|ring| ring.iter(key))
     }
 }
 
-impl Ring {
-    fn new(list: &[Arc<Member>]) -> Self {
-        let listed = list.iter().enumerate().map(|(index, member)| {
-            let mut listed = Member::listed(member);
-            listed.ext.insert(Index(index));
-            listed
-        });
-        let listed: BTreeSet<_> = listed.collect();
-        Self {
-            ketama: Arc::new(KetamaHashing::build(&listed)),
-        }
-    }
+/// Where each member stands many times, by its weight.
+fn ring(list: &[Arc<Member>]) -> Arc<KetamaHashing> {
+    let listed = list.iter().enumerate().map(|(index, member)| {
+        let mut listed = Member::listed(member);
+        listed.ext.insert(Index(index));
+        listed
+    });
+    let listed: BTreeSet<_> = listed.collect();
+    Arc::new(KetamaHashing::build(&listed))
 }
 
 /// The member at the next point of a ring.

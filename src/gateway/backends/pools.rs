@@ -99,10 +99,8 @@ impl Pools {
         let link = links.link(endpoint, backend, address)?;
         let key = (link.key(), endpoint.health_check.clone());
         let state = self.state(key);
-        let several = endpoint.backends.len() > 1 || endpoint.discover_interval.is_some();
-        Ok(Arc::new(Member::new(
-            backend, address, link, state, several,
-        )))
+        let member = Member::new(endpoint, backend, address, link, state);
+        Ok(Arc::new(member))
     }
 
     fn state(&self, key: StateKey) -> Arc<BackendState> {

@@ -20,7 +20,6 @@ use super::health::Get;
 use super::members::Member;
 use super::pools::Pool;
 use crate::policy::HealthCheck;
-use crate::provider;
 
 /// Follows the pools of a gateway's configuration.
 pub struct BackendService {
@@ -144,12 +143,9 @@ impl Checks {
         });
         let registry = Arc::new(registry);
         let task = endpoint.health_check.as_ref().map(|check| {
-            let key = endpoint.api_key.as_ref();
             registry.set_health_check(Box::new(Get {
                 endpoint: endpoint.name.clone(),
                 check: check.clone(),
-                // One that can't be sent was refused with the configuration.
-                credential: key.and_then(|key| provider::credential(endpoint.provider, key).ok()),
             }));
             let mut service = HealthCheckService::new(registry.clone());
             service.health_check_frequency = Some(check.interval);

@@ -26,6 +26,8 @@ pub struct BackendState {
     /// The share of turns that it was offered: its high half counts those that it had.
     credit: AtomicU32,
     in_flight: AtomicU32,
+    /// Checks that succeeded in a row.
+    successes: AtomicU32,
 }
 
 impl BackendState {
@@ -38,6 +40,7 @@ impl BackendState {
             returning: AtomicBool::new(false),
             credit: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
+            successes: AtomicU32::new(0),
         }
     }
 
@@ -56,6 +59,17 @@ impl BackendState {
         self.changed.store(at + 1, Relaxed);
         self.returning.store(up, Relaxed);
         self.down.store(!up, Relaxed);
+    }
+
+    /// Takes note of a check. Whoever counts the checks tells what they amount to ([`Self::set_up`]), but
+    /// begins anew where an endpoint was away for a while; this state, kept by a request that took
+    /// longer, may be of the time before, and is mended here.
+    pub(super) fn observe(&self, succeeded: bool, healthy_after: u32, now: Instant) {
+        if !succeeded {
+            self.successes.store(0, Relaxed);
+        } else if self.successes.fetch_add(1, Relaxed).saturating_add(1) >= healthy_after {
+            self.set_up(true, now);
+        }
     }
 
     /// When that last changed; `None`: never.

@@ -1,7 +1,9 @@
 //! What a reload leaves as it is, and what it changes.
 
-use super::{ask, backends, counts, questions, report, setup, upstreams, wait_healthy};
-use crate::support::{Reply, Upstream};
+use super::{
+    CHAT, ask, backends, counts, question, questions, report, setup, upstreams, wait_healthy,
+};
+use crate::support::{Reply, Step, Upstream, secret};
 
 fn fields(upstreams: &[&Upstream], check: &str) -> String {
     let list = backends(upstreams, &[1, 1, 1]);
@@ -72,4 +74,45 @@ async fn checks_follow_the_configuration() {
         a.count() <= of_a + 1 && c.count() <= of_c + 1,
         "nobody is checked any more"
     );
+}
+
+/// A request that takes longer keeps the old configuration, and what was known in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_known_long_ago_holds_nobody_back() {
+    let [a, b] = upstreams().await;
+    let stream = Reply::chat_stream("m", &["Claude", " Monet"]);
+    b.on_model("m", stream.before_write(2, Step::Gate("rest")));
+    a.on_path("/health", Reply::status(500));
+    let checked = || setup(&fields(&[&a, &b], ""), "");
+    let gateway = checked().start();
+    wait_healthy(&gateway, &a, false).await;
+    let mut body = question();
+    body["stream"] = true.into();
+    let long = gateway.client().post(CHAT, body).open().await;
+
+    gateway.install(&setup(&backends(&[&a, &b], &[1, 1]), ""));
+    a.on_path("/health", Reply::status(200));
+    // The checks end before they begin anew.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    gateway.install(&checked());
+    wait_healthy(&gateway, &a, true).await;
+    b.open("rest");
+    assert!(long.rest().await.complete);
+}
+
+/// Another key is another configuration for the checks as for the requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_show_the_key_that_is_configured_now() {
+    let [a, b] = upstreams().await;
+    let with_key = |name: &str| {
+        let key = format!("\napi_key: {{env: {name}}}");
+        setup(&(fields(&[&a, &b], "") + &key), "")
+    };
+    let gateway = with_key("old").start();
+    a.wait_for_requests(1).await;
+    let shown = || a.last_request().header("authorization").map(str::to_owned);
+    assert_eq!(shown(), Some(format!("Bearer {}", secret("old"))));
+    gateway.install(&with_key("new"));
+    a.wait_for_requests(a.count() + 2).await;
+    assert_eq!(shown(), Some(format!("Bearer {}", secret("new"))));
 }
