@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::{Version, header};
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::{Error, ErrorType};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::content_length;
+use super::client::{Client, Unreadable};
 use super::error::{Failure, Rejection};
 use crate::policy::Limits;
 
@@ -63,24 +63,22 @@ impl Drop for Share {
 /// 413 over the limit, 503 where all requests together hold too much, 408 for a caller too slow,
 /// 400 for broken chunks; `ClientGone`.
 pub(super) async fn read(
-    session: &mut Session,
+    client: &mut Client<'_>,
     limits: &Limits,
     held: &HeldBytes,
 ) -> Result<Body, Failure> {
-    let expected = content_length(&session.req_header().headers);
+    let expected = content_length(&client.request().headers);
     let mut share = Share {
         held: held.clone(),
         bytes: 0,
     };
     let deadline = Instant::now() + limits.request_body_total;
-    session
-        .as_downstream_mut()
-        .set_read_timeout(Some(limits.request_body_timeout));
-    if expects_continue(session) {
-        go_on(session.as_downstream_mut()).await?;
+    client.set_read_timeout(limits.request_body_timeout);
+    if expects_continue(client.request()) {
+        client.go_on().await?;
     }
     let mut whole = BytesMut::new();
-    while let Some(piece) = next_piece(session, deadline, limits).await? {
+    while let Some(piece) = next_piece(client, deadline, limits).await? {
         share.grow(piece.len(), limits.buffered_bodies)?;
         if share.bytes > limits.request_body {
             return Err(Rejection::too_large(limits.request_body).into());
@@ -105,20 +103,19 @@ pub(super) async fn read(
 }
 
 async fn next_piece(
-    session: &mut Session,
+    client: &mut Client<'_>,
     deadline: Instant,
     limits: &Limits,
 ) -> Result<Option<Bytes>, Failure> {
-    let session = session.as_downstream_mut();
     // The session's own timeout between two reads is there in HTTP/1.1 alone.
     let next_read = Instant::now() + limits.request_body_timeout;
-    match timeout_at(deadline.min(next_read), session.read_request_body()).await {
+    match timeout_at(deadline.min(next_read), client.read_body()).await {
         Ok(Ok(piece)) => Ok(piece),
-        Ok(Err(error)) => {
-            let failure = failed_read(&error, limits);
+        Ok(Err(unreadable)) => {
+            let failure = failed_read(unreadable, limits);
             if let Failure::Rejected(_) = failure {
                 // Where the next request would begin is anybody's guess.
-                session.set_keepalive(None);
+                client.close_after();
             }
             Err(failure)
         }
@@ -130,15 +127,15 @@ async fn next_piece(
 }
 
 /// What it means that a body could not be read.
-pub(super) fn failed_read(error: &Error, limits: &Limits) -> Failure {
-    match error.etype() {
-        ErrorType::ReadTimedout => Rejection::too_slow(limits.request_body_timeout).into(),
-        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Rejection::bad_request(
+pub(super) fn failed_read(unreadable: Unreadable, limits: &Limits) -> Failure {
+    match unreadable {
+        Unreadable::TooSlow => Rejection::too_slow(limits.request_body_timeout).into(),
+        Unreadable::Malformed => Rejection::bad_request(
             "invalid_body_framing",
             "The request's body is not framed as its head says: its chunks are malformed.",
         )
         .into(),
-        _ => Failure::ClientGone,
+        Unreadable::Gone => Failure::ClientGone,
     }
 }
 
@@ -158,21 +155,10 @@ pub(super) fn pass_on(session: &mut Session, limits: &Limits) -> Result<(), Reje
 
 /// Whether the client waits for a word before it sends the body. In HTTP/1.0 there is no such word
 /// (RFC 9110, section 10.1.1).
-fn expects_continue(session: &Session) -> bool {
-    let request = session.req_header();
+fn expects_continue(request: &RequestHeader) -> bool {
     request.version != Version::HTTP_10
         && request
             .headers
             .get(header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// Tells the client to send the body.
-async fn go_on(session: &mut ServerSession) -> Result<(), Failure> {
-    // An answer before the body's end makes Pingora give the connection up, and it takes this one
-    // for an answer.
-    let keepalive = session.get_keepalive();
-    let written = session.write_continue_response().await;
-    session.set_keepalive(keepalive);
-    written.map_err(|_| Failure::ClientGone)
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use super::client::Gone;
 use crate::policy::Dialect;
 
 /// Why a request ends without an upstream's answer.
@@ -51,6 +52,12 @@ impl From<Rejection> for Failure {
 impl From<Exhausted> for Failure {
     fn from(exhausted: Exhausted) -> Self {
         Self::Exhausted(exhausted)
+    }
+}
+
+impl From<Gone> for Failure {
+    fn from(_: Gone) -> Self {
+        Self::ClientGone
     }
 }
 

@@ -22,6 +22,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use tokio::time::Instant;
 
 use super::body;
+use super::client::{Client, Unreadable};
 use super::error::Failure;
 use super::ledger::Ledger;
 use super::native::Native;
@@ -80,7 +81,7 @@ impl ProxyHttp for Proxy {
         if self.0.is_draining() {
             session.as_downstream_mut().set_keepalive(None);
         }
-        match serve(&self.0, session, ctx).await {
+        match serve(&self.0, &mut Client::new(session), ctx).await {
             Ok(Served::Answered) => Ok(true),
             Ok(Served::PassOn(endpoint, address)) => {
                 let limits = &ctx.table.snapshot.limits;
@@ -199,7 +200,11 @@ impl ProxyHttp for Proxy {
             // Pingora closes the connection, whatever it is told of it.
             session.as_downstream_mut().set_keepalive(None);
         }
-        respond::failure(session, &failure, ctx).await
+        let told = respond::failure(&mut Client::new(session), &failure, ctx).await;
+        FailToProxy {
+            error_code: told.status.map_or(0, |status| status.as_u16()),
+            can_reuse_downstream: told.reusable,
+        }
     }
 
     fn suppress_error_log(
@@ -259,7 +264,8 @@ impl RequestContext {
     /// What an error of Pingora's own path amounts to.
     fn native_failure(&mut self, error: &Error) -> Failure {
         if *error.esource() == ErrorSource::Downstream {
-            return body::failed_read(error, &self.table.snapshot.limits);
+            let unreadable = Unreadable::of(error);
+            return body::failed_read(unreadable, &self.table.snapshot.limits);
         }
         match &mut self.native {
             Some(native) => {

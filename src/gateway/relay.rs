@@ -118,9 +118,7 @@ pub(super) async fn stream(
 async fn pass_on(client: &mut Client<'_>, source: &mut Source<'_>) -> Result<bool, Failure> {
     match source.take_ready() {
         Ok(ready) if ready.is_empty() => Ok(false),
-        Ok(ready) => respond::write(client.session(), ready, false)
-            .await
-            .map(|()| false),
+        Ok(ready) => respond::write(client, ready, false).await.map(|()| false),
         Err(Different) => Ok(true),
     }
 }
@@ -145,7 +143,7 @@ async fn ending(
         Ending::Whole => Ok(Relayed::Complete { repaired: false }),
         Ending::Lacks(mark) => {
             let mark = Bytes::from_static(mark.as_bytes());
-            respond::write(client.session(), mark, false).await?;
+            respond::write(client, mark, false).await?;
             Ok(Relayed::Complete { repaired: true })
         }
         Ending::Cut => Ok(Relayed::Broken(verdict)),
@@ -171,8 +169,8 @@ pub(super) async fn end(client: &mut Client<'_>, mut exchange: Exchange) -> Resu
         Err(Interrupted::ClientGone) => return Err(Failure::ClientGone),
     };
     match trailers {
-        Some(trailers) => respond::end_with_trailers(client.session(), trailers).await,
-        None => respond::write(client.session(), Bytes::new(), true).await,
+        Some(trailers) => respond::end_with_trailers(client, trailers).await,
+        None => respond::write(client, Bytes::new(), true).await,
     }
 }
 
@@ -191,11 +189,11 @@ pub(super) async fn large(
         begun,
     } = large;
     for piece in begun {
-        respond::write(client.session(), piece, false).await?;
+        respond::write(client, piece, false).await?;
     }
     loop {
         match client.wait(deadline(), exchange.read()).await {
-            Ok(Ok(Some(piece))) => respond::write(client.session(), piece, false).await?,
+            Ok(Ok(Some(piece))) => respond::write(client, piece, false).await?,
             Ok(Ok(None)) => break,
             Ok(Err(fault)) => return Ok(Err(fault)),
             Err(Interrupted::Deadline) => return Ok(Err(ExchangeFault::IdleTimeout)),
@@ -203,8 +201,8 @@ pub(super) async fn large(
         }
     }
     match exchange.trailers().await {
-        Some(trailers) => respond::end_with_trailers(client.session(), trailers).await?,
-        None => respond::write(client.session(), Bytes::new(), true).await?,
+        Some(trailers) => respond::end_with_trailers(client, trailers).await?,
+        None => respond::write(client, Bytes::new(), true).await?,
     }
     exchange.finish();
     Ok(Ok(()))

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
-use pingora_proxy::{FailToProxy, Session};
 
 use super::admit::content_length;
 use super::client::Client;
@@ -49,9 +47,8 @@ pub(super) async fn whole(
     if !head.status.is_informational() && head.status != StatusCode::NO_CONTENT {
         set(&mut head, header::CONTENT_LENGTH, length);
     }
-    let session = client.session();
-    write_head(session, head).await?;
-    write(session, whole.body, true).await
+    write_head(client, head).await?;
+    write(client, whole.body, true).await
 }
 
 /// Begins an answer whose end is not here yet. Where its length isn't known it goes in chunks, or
@@ -63,8 +60,7 @@ pub(super) async fn begin(
     ledger: &Ledger,
 ) -> Result<(), Failure> {
     label(&mut head, request_id, ledger);
-    let session = client.session();
-    let chunks = session.req_header().version == Version::HTTP_11;
+    let chunks = client.request().version == Version::HTTP_11;
     if chunks && !head.headers.contains_key(header::CONTENT_LENGTH) {
         set(
             &mut head,
@@ -72,84 +68,85 @@ pub(super) async fn begin(
             HeaderValue::from_static("chunked"),
         );
     }
-    write_head(session, head).await
+    write_head(client, head).await
 }
 
 /// Sends a piece of the body; `last` ends it.
-pub(super) async fn write(session: &mut Session, piece: Bytes, last: bool) -> Result<(), Failure> {
-    let written = session.as_downstream_mut().write_response_body(piece, last);
-    written.await.map_err(|_| Failure::ClientGone)
+pub(super) async fn write(
+    client: &mut Client<'_>,
+    piece: Bytes,
+    last: bool,
+) -> Result<(), Failure> {
+    Ok(client.write(piece, last).await?)
 }
 
-/// Ends a body with trailers; to an HTTP/1.1 client without them, as Pingora's session has no way to
-/// send them there.
+/// Ends a body with trailers.
 pub(super) async fn end_with_trailers(
-    session: &mut Session,
+    client: &mut Client<'_>,
     trailers: HeaderMap,
 ) -> Result<(), Failure> {
-    if session.as_downstream().is_http2() {
-        let written = session
-            .as_downstream_mut()
-            .write_response_trailers(trailers);
-        return written.await.map_err(|_| Failure::ClientGone);
-    }
-    write(session, Bytes::new(), true).await
+    Ok(client.end_with_trailers(trailers).await?)
 }
 
-async fn write_head(session: &mut Session, mut head: Box<ResponseHeader>) -> Result<(), Failure> {
+async fn write_head(client: &mut Client<'_>, mut head: Box<ResponseHeader>) -> Result<(), Failure> {
     // It is that of the upstream's connection, which need not be the client's.
     head.set_version(Version::HTTP_11);
-    let written = session.as_downstream_mut().write_response_header(head);
-    written.await.map_err(|_| Failure::ClientGone)
+    Ok(client.write_head(head).await?)
+}
+
+/// What a client was told of a failure.
+pub(super) struct Told {
+    /// The status; none where an answer had begun, or nobody was there.
+    pub(super) status: Option<StatusCode>,
+    /// Its connection can be used again.
+    pub(super) reusable: bool,
 }
 
 /// Answers a failure, or cuts what can't be completed. The connection stays usable where nothing
 /// of the request is left on it and nothing of an answer was cut.
 pub(super) async fn failure(
-    session: &mut Session,
+    client: &mut Client<'_>,
     failure: &Failure,
     ctx: &RequestContext,
-) -> FailToProxy {
-    let cut = |error_code| FailToProxy {
-        error_code,
-        can_reuse_downstream: false,
+) -> Told {
+    let cut = |status| Told {
+        status,
+        reusable: false,
     };
-    let begun = session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational());
+    let begun = client.is_answered();
     let answer = error::answer(failure, ctx.dialect).filter(|_| !begun);
     let Some(answer) = answer else {
         // A reset overtakes what was written to an HTTP/2 stream, and nothing tells when that is out.
-        if session.as_downstream().is_http2() && matches!(failure, Failure::Broken) {
+        if client.is_http2() && matches!(failure, Failure::Broken) {
             tokio::time::sleep(BEFORE_RESET).await;
         }
-        session.as_downstream_mut().shutdown().await;
-        return cut(0);
+        client.shutdown().await;
+        return cut(None);
     };
-    let status = answer.status.as_u16();
+    let status = Some(answer.status);
     // A client that was too slow once isn't waited for again.
     let too_slow = answer.status == StatusCode::REQUEST_TIMEOUT;
-    let drained = !too_slow && drain_request(session).await;
+    let drained = !too_slow && drain_request(client).await;
     if !drained {
-        session.as_downstream_mut().set_keepalive(None);
+        client.close_after();
     }
-    match error_answer(session, answer, ctx).await {
-        Ok(()) if drained => FailToProxy {
-            error_code: status,
-            can_reuse_downstream: true,
+    match error_answer(client, answer, ctx).await {
+        Ok(()) if drained => Told {
+            status,
+            reusable: true,
         },
         Ok(()) => {
             if !too_slow {
-                linger(session).await;
+                linger(client).await;
             }
             cut(status)
         }
-        Err(_) => cut(0),
+        Err(_) => cut(None),
     }
 }
 
 async fn error_answer(
-    session: &mut Session,
+    client: &mut Client<'_>,
     answer: ErrorAnswer,
     ctx: &RequestContext,
 ) -> Result<(), Failure> {
@@ -166,38 +163,37 @@ async fn error_answer(
         header::CONTENT_LENGTH,
         HeaderValue::from(answer.body.len()),
     );
-    let is_head = session.req_header().method == http::Method::HEAD;
-    write_head(session, Box::new(head)).await?;
+    let is_head = client.request().method == http::Method::HEAD;
+    write_head(client, Box::new(head)).await?;
     // The answer to HEAD says how long the body would be, and has none.
     let body = if is_head { Bytes::new() } else { answer.body };
-    write(session, body, true).await
+    write(client, body, true).await
 }
 
 /// Takes what is left of a short request body that is on its way anyway, so that the connection can
 /// be used again. Whether nothing is left.
-async fn drain_request(session: &mut Session) -> bool {
-    let headers = &session.req_header().headers;
+async fn drain_request(client: &mut Client<'_>) -> bool {
+    let headers = &client.request().headers;
     let waits = headers.contains_key(header::EXPECT);
     let short = content_length(headers).is_none_or(|length| length <= SHORT_BODY);
-    let session = session.as_downstream_mut();
-    if session.is_body_done() {
+    if client.is_body_done() {
         return true;
     }
-    !waits && short && discard(session, SHORT_BODY).await
+    !waits && short && discard(client, SHORT_BODY).await
 }
 
 /// Reads on for a moment after an answer that came before the request's end: a client that is
 /// still sending would otherwise see its connection reset before it has read the answer.
-async fn linger(session: &mut Session) {
-    discard(session.as_downstream_mut(), LINGER_BYTES).await;
+async fn linger(client: &mut Client<'_>) {
+    discard(client, LINGER_BYTES).await;
 }
 
 /// Reads and forgets up to `limit` bytes of the request's body. Whether that was all of it.
-async fn discard(session: &mut ServerSession, limit: usize) -> bool {
+async fn discard(client: &mut Client<'_>, limit: usize) -> bool {
     let reading = async {
         let mut read = 0;
         while read <= limit {
-            match session.read_request_body().await {
+            match client.read_body().await {
                 Ok(Some(piece)) => read += piece.len(),
                 Ok(None) => return true,
                 Err(_) => return false,

@@ -1,7 +1,5 @@
 //! The life of a request: admit, buffer, route, attempt, respond.
 
-use pingora_proxy::Session;
-
 use super::address::{Address, split_query};
 use super::admit;
 use super::attempt::{Plan, Trip, suspend};
@@ -35,13 +33,13 @@ pub(super) enum Served {
 /// Why there is no answer.
 pub(super) async fn serve(
     gateway: &Gateway,
-    session: &mut Session,
+    client: &mut Client<'_>,
     ctx: &mut RequestContext,
 ) -> Result<Served, Failure> {
     let table = ctx.table.clone();
     let snapshot = &table.snapshot;
-    let (caller, operation, captured) = admit(session, ctx, snapshot)?;
-    let address = Address::new(session.req_header(), operation, captured);
+    let (caller, operation, captured) = admit(client, ctx, snapshot)?;
+    let address = Address::new(client.request(), operation, captured);
 
     if operation.routes.is_none() {
         let endpoint = *operation.default_endpoint.get(caller.environment);
@@ -50,10 +48,10 @@ pub(super) async fn serve(
             .ok_or_else(|| Rejection::unknown_operation(&operation.path).into());
     }
 
-    let has_body = !session.as_downstream_mut().is_body_empty();
-    let kind = admit::readable(session.req_header(), snapshot, operation, has_body)?;
-    let body = body::read(session, &snapshot.limits, gateway.held_bytes()).await?;
-    let headers = &session.req_header().headers;
+    let has_body = !client.sends_no_body();
+    let kind = admit::readable(client.request(), snapshot, operation, has_body)?;
+    let body = body::read(client, &snapshot.limits, gateway.held_bytes()).await?;
+    let headers = &client.request().headers;
     let model = route::model(operation, headers, &address, &body, &kind)?;
     ctx.record.model = Some(model.name.as_ref().into());
 
@@ -64,14 +62,13 @@ pub(super) async fn serve(
     match route::route(&table, operation, caller.environment, &model.name)? {
         Route::Default(endpoint) => {
             let address = address.asking_for(&model.name);
-            let request = session.req_header();
+            let request = client.request();
             let body = body.bytes.clone();
             let outgoing = Outgoing::new(request, address, model_header, body, None, false);
             let endpoint = table.endpoint(endpoint);
-            let mut client = Client::new(session);
             let id = &ctx.record.request_id;
             single::run(
-                &mut client,
+                client,
                 &outgoing,
                 &table,
                 endpoint,
@@ -95,9 +92,9 @@ pub(super) async fn serve(
                 Some(place) => address.with_model_in_query(place),
                 None => address,
             };
-            let (request, body) = (session.req_header(), body.bytes.clone());
+            let (request, body) = (client.request(), body.bytes.clone());
             let outgoing = Outgoing::new(request, address, model_header, body, model.in_body, true);
-            fail_over(&mut Client::new(session), plan, &outgoing, ctx).await?;
+            fail_over(client, plan, &outgoing, ctx).await?;
         }
     }
     Ok(Served::Answered)
@@ -105,17 +102,14 @@ pub(super) async fn serve(
 
 /// Who calls what; both noted for the log.
 fn admit<'a>(
-    session: &Session,
+    client: &Client<'_>,
     ctx: &mut RequestContext,
     snapshot: &'a Snapshot,
 ) -> Result<(&'a Caller, &'a Operation, Captured), Rejection> {
-    let request = session.req_header();
+    let request = client.request();
     let record = &mut ctx.record;
     record.method = request.method.clone();
-    record.client = session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(std::net::SocketAddr::ip);
+    record.client = client.address();
     let operation = admit::operation(snapshot, request);
     record.path = match &operation {
         Ok((operation, _)) => {
