@@ -18,6 +18,9 @@ use crate::policy::Limits;
 /// touched, and so nothing used, until bytes arrive.
 const RESERVED_AT_ONCE: usize = 4 << 20;
 
+/// A body up to this length mostly comes with its head, and then lies where it was read.
+const WITH_THE_HEAD: usize = 4 << 10;
+
 /// How many bytes of request bodies are held by all requests together.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBytes(Arc<AtomicUsize>);
@@ -73,28 +76,24 @@ pub(super) async fn read(
         bytes: 0,
     };
     let deadline = Instant::now() + limits.request_body_total;
-    client.set_read_timeout(limits.request_body_timeout);
     if expects_continue(client.request()) {
         client.go_on().await?;
     }
     let mut whole = BytesMut::new();
-    while let Some(piece) = next_piece(client, deadline, limits).await? {
-        share.grow(piece.len(), limits.buffered_bodies)?;
+    if let Some(length) = expected
+        && length > WITH_THE_HEAD
+    {
+        whole.reserve(length.min(RESERVED_AT_ONCE));
+    }
+    loop {
+        let read = read_on(client, &mut whole, deadline, limits).await?;
+        if read == 0 {
+            break;
+        }
+        share.grow(read, limits.buffered_bodies)?;
         if share.bytes > limits.request_body {
             return Err(Rejection::too_large(limits.request_body).into());
         }
-        if whole.is_empty() && expected == Some(piece.len()) {
-            // All of it in one read, as with most requests: no copy.
-            return Ok(Body {
-                bytes: piece,
-                _share: share,
-            });
-        }
-        if whole.capacity() == 0 {
-            let promised = expected.unwrap_or_default().max(piece.len());
-            whole.reserve(promised.min(RESERVED_AT_ONCE));
-        }
-        whole.extend_from_slice(&piece);
     }
     Ok(Body {
         bytes: whole.freeze(),
@@ -102,15 +101,15 @@ pub(super) async fn read(
     })
 }
 
-async fn next_piece(
+async fn read_on(
     client: &mut Client<'_>,
+    whole: &mut BytesMut,
     deadline: Instant,
     limits: &Limits,
-) -> Result<Option<Bytes>, Failure> {
-    // The session's own timeout between two reads is there in HTTP/1.1 alone.
+) -> Result<usize, Failure> {
     let next_read = Instant::now() + limits.request_body_timeout;
-    match timeout_at(deadline.min(next_read), client.read_body()).await {
-        Ok(Ok(piece)) => Ok(piece),
+    match timeout_at(deadline.min(next_read), client.read_body(whole)).await {
+        Ok(Ok(read)) => Ok(read),
         Ok(Err(unreadable)) => {
             let failure = failed_read(unreadable, limits);
             if let Failure::Rejected(_) = failure {

@@ -11,6 +11,9 @@ use super::judge::ExchangeFault;
 /// A chunk's size line, extensions included, is at most this long.
 const MAX_SIZE_LINE: usize = 4 << 10;
 
+/// A chunk is at most this long: nobody sends a longer one, and who says so wants an overflow.
+const MAX_CHUNK: u64 = 1 << 40;
+
 /// All trailers together are at most this long.
 const MAX_TRAILERS: usize = 16 << 10;
 
@@ -142,6 +145,7 @@ fn chunk_size(line: &[u8]) -> Result<u64, ExchangeFault> {
     std::str::from_utf8(number)
         .ok()
         .and_then(|number| u64::from_str_radix(number, 16).ok())
+        .filter(|&size| size <= MAX_CHUNK)
         .ok_or(ExchangeFault::Malformed)
 }
 

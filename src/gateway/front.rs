@@ -1,15 +1,16 @@
-//! A client's connection: the heads of its HTTP/1.1 requests, read in time and strictly, before
-//! Pingora sees them.
+//! A client's connection: the heads of its HTTP/1.1 requests, read in time and strictly before
+//! anybody acts on them.
 //!
 //! Pingora reads heads itself, but has no deadline for a slow one, mends what is ambiguous where a
 //! proxy at an edge should refuse it, and answers neither in the shape that this API's clients
-//! read. So a head is read here, checked, and handed to Pingora's session as bytes that it need
-//! not wait for. HTTP/2 goes to Pingora as it is.
+//! read. So a head is read here and checked. A request of an operation with policies is then served
+//! without Pingora ([`direct`]); any other's head is handed to Pingora's session as bytes that it
+//! need not wait for. HTTP/2 goes to Pingora as it is.
 //!
 //! ```text
 //! accept ── past `connections`? closed
 //!    ├─ ALPN h2, or its preface on an h2c listener ──> Pingora
-//!    └─ HTTP/1.1: first byte ── head ── checked ── Pingora ── answer ─┐
+//!    └─ HTTP/1.1: first byte ── head ── checked ── direct, or Pingora ── answer ─┐
 //!            ▲  keepalive_timeout │ request_head_timeout -> 408       │
 //!            └────────────────────┴───────────────────────────────────┘
 //! ```
@@ -17,9 +18,9 @@
 //! What is refused with 400 and a closed connection, because two readers of it may see two
 //! different requests: see [`framing`].
 
+mod direct;
 mod framing;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -37,6 +38,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::framing::{MAX_HEAD, Refusal};
+use super::client::peer;
 use super::proxy::Proxy;
 use super::shared::Gateway;
 use crate::telemetry::{RequestPath, RequestRecord};
@@ -230,14 +232,18 @@ impl Front {
         let mut reused = false;
         loop {
             let head = self.read_head(&mut stream, deadline, reused).await;
-            let head = match head {
+            let (mut read, length) = match head {
                 Ok(head) => head,
                 Err(unread) => return self.give_up(stream, unread).await,
             };
-            let mut session = ServerSession::new_http1(stream);
-            session.set_pipelined_prefix(head);
-            let served = self.proxy.process_new_http(session, shutdown).await;
-            let Some((idle, _)) = served.map(ReusedHttpStream::consume) else {
+            let table = self.gateway.table();
+            let idle = match direct::take_request(&table, &mut read, length) {
+                Some(request) => {
+                    direct::serve_request(&self.gateway, table, stream, request, read).await
+                }
+                None => Box::pin(self.proxied(stream, read, shutdown)).await,
+            };
+            let Some(idle) = idle else {
                 return;
             };
             stream = idle;
@@ -246,14 +252,29 @@ impl Front {
         }
     }
 
-    /// Reads up to the end of a request's head, and whatever of its body comes along. Its first
-    /// byte must come by `deadline`, and unless the connection is `reused` its end, too.
+    /// Serves a request whose head, and perhaps more, is in `read`, by Pingora.
+    async fn proxied(
+        &self,
+        stream: Stream,
+        read: BytesMut,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelined_prefix(read);
+        let served = self.proxy.process_new_http(session, shutdown).await;
+        let (idle, _) = served.map(ReusedHttpStream::consume)?;
+        Some(idle)
+    }
+
+    /// Reads up to the end of a request's head, and whatever of its body comes along: that, and the
+    /// head's length. Its first byte must come by `deadline`, and unless the connection is `reused`
+    /// its end, too.
     async fn read_head(
         &self,
         stream: &mut Stream,
         mut deadline: Instant,
         reused: bool,
-    ) -> Result<BytesMut, Unread> {
+    ) -> Result<(BytesMut, usize), Unread> {
         let mut head = BytesMut::with_capacity(HEAD_READ);
         let first = tokio::select! {
             biased;
@@ -271,7 +292,7 @@ impl Front {
         loop {
             if let Some(end) = head_end(&head, searched) {
                 return match framing::problem(&head[..end]) {
-                    None => Ok(head),
+                    None => Ok((head, end)),
                     Some(problem) => Err(Unread::Refused(problem)),
                 };
             }
@@ -310,12 +331,6 @@ impl Front {
         record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
         self.gateway.access_log().record(&record);
     }
-}
-
-/// The address of the client's end.
-fn peer(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
-    Some(digest.peer_addr()?.as_inet()?.ip())
 }
 
 /// Why there is no request to serve.

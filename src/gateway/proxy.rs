@@ -52,21 +52,7 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        let nowhere = RequestPath::Unknown(Box::default());
-        RequestContext {
-            table: self.0.table(),
-            started: Instant::now(),
-            record: RequestRecord::new(
-                self.0.next_request_id(),
-                SystemTime::now(),
-                http::Method::GET,
-                nowhere,
-            ),
-            ledger: Ledger::default(),
-            dialect: Dialect::OpenAi,
-            failure: None,
-            native: None,
-        }
+        RequestContext::new(&self.0, self.0.table())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
@@ -81,7 +67,7 @@ impl ProxyHttp for Proxy {
         if self.0.is_draining() {
             session.as_downstream_mut().set_keepalive(None);
         }
-        match serve(&self.0, &mut Client::new(session), ctx).await {
+        match serve(&self.0, &mut Client::pingora(session), ctx).await {
             Ok(Served::Answered) => Ok(true),
             Ok(Served::PassOn(endpoint, address)) => {
                 let limits = &ctx.table.snapshot.limits;
@@ -200,7 +186,7 @@ impl ProxyHttp for Proxy {
             // Pingora closes the connection, whatever it is told of it.
             session.as_downstream_mut().set_keepalive(None);
         }
-        let told = respond::failure(&mut Client::new(session), &failure, ctx).await;
+        let told = respond::failure(&mut Client::pingora(session), &failure, ctx).await;
         FailToProxy {
             error_code: told.status.map_or(0, |status| status.as_u16()),
             can_reuse_downstream: told.reusable,
@@ -226,22 +212,15 @@ impl ProxyHttp for Proxy {
         if ctx.native.is_some() {
             ctx.ledger.finish();
         }
-        let nothing = RequestRecord::new(
-            Box::default(),
-            SystemTime::UNIX_EPOCH,
-            http::Method::GET,
-            RequestPath::Unknown(Box::default()),
-        );
-        let mut record = std::mem::replace(&mut ctx.record, nothing);
-        record.attempts = ctx.ledger.take();
-        record.status = session
-            .response_written()
-            .filter(|response| is_final(response.status))
-            .map(|response| response.status.as_u16());
-        record.bytes_in = session.body_bytes_read() as u64;
-        record.bytes_out = session.body_bytes_sent() as u64;
-        record.duration = ctx.started.elapsed();
-        self.0.access_log().record(&record);
+        let response = session.response_written();
+        let sent = Sent {
+            status: response
+                .map(|response| response.status)
+                .filter(|status| is_final(*status)),
+            bytes_in: session.body_bytes_read() as u64,
+            bytes_out: session.body_bytes_sent() as u64,
+        };
+        ctx.account(&self.0, sent);
     }
 }
 
@@ -250,7 +229,43 @@ fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
+/// What went over the wire.
+pub(super) struct Sent {
+    /// Of the answer; none where there was none.
+    pub(super) status: Option<StatusCode>,
+    /// Of the request's body.
+    pub(super) bytes_in: u64,
+    /// Of the answer's body.
+    pub(super) bytes_out: u64,
+}
+
 impl RequestContext {
+    /// A request that begins now.
+    pub(super) fn new(gateway: &Gateway, table: Arc<Table>) -> Self {
+        let nowhere = RequestPath::Unknown(Box::default());
+        let id = gateway.next_request_id();
+        Self {
+            table,
+            started: Instant::now(),
+            record: RequestRecord::new(id, SystemTime::now(), http::Method::GET, nowhere),
+            ledger: Ledger::default(),
+            dialect: Dialect::OpenAi,
+            failure: None,
+            native: None,
+        }
+    }
+
+    /// Accounts for the request, once: it is over.
+    pub(super) fn account(&mut self, gateway: &Gateway, sent: Sent) {
+        let record = &mut self.record;
+        record.attempts = self.ledger.take();
+        record.status = sent.status.map(|status| status.as_u16());
+        record.bytes_in = sent.bytes_in;
+        record.bytes_out = sent.bytes_out;
+        record.duration = self.started.elapsed();
+        gateway.access_log().record(record);
+    }
+
     /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.
     fn fail(&mut self, failure: Failure) -> Box<Error> {
         let source = match failure {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_http::ResponseHeader;
 
@@ -192,12 +192,14 @@ async fn linger(client: &mut Client<'_>) {
 async fn discard(client: &mut Client<'_>, limit: usize) -> bool {
     let reading = async {
         let mut read = 0;
+        let mut piece = BytesMut::new();
         while read <= limit {
-            match client.read_body().await {
-                Ok(Some(piece)) => read += piece.len(),
-                Ok(None) => return true,
+            match client.read_body(&mut piece).await {
+                Ok(0) => return true,
+                Ok(length) => read += length,
                 Err(_) => return false,
             }
+            piece.clear();
         }
         false
     };

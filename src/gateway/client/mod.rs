@@ -1,15 +1,19 @@
 //! The caller of a request: what it has sent, what it is sent, and whether it is still there.
 
+mod http1;
+
 use std::future::{Future, pending};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 use tokio::time::Instant;
+
+pub(super) use self::http1::Http1;
 
 /// Why a wait ended before what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +41,31 @@ pub(super) enum Unreadable {
 
 /// The caller of a request.
 pub(super) struct Client<'a> {
-    session: &'a mut Session,
+    session: Session<'a>,
     /// Watching ends where a caller sends its next request before this one is answered: what has
     /// been read of it can't be put back, so its connection is closed after the answer.
     watching: bool,
 }
 
+/// Who speaks with the caller.
+enum Session<'a> {
+    /// HTTP/2, and what is not on the way of most requests.
+    Pingora(&'a mut ServerSession),
+    Http1(&'a mut Http1),
+}
+
 impl<'a> Client<'a> {
-    pub(super) const fn new(session: &'a mut Session) -> Self {
+    /// A caller whose connection Pingora keeps.
+    pub(super) fn pingora(session: &'a mut pingora_proxy::Session) -> Self {
+        Self::new(Session::Pingora(session.as_downstream_mut()))
+    }
+
+    /// A caller whose connection is ours.
+    pub(super) const fn http1(session: &'a mut Http1) -> Self {
+        Self::new(Session::Http1(session))
+    }
+
+    const fn new(session: Session<'a>) -> Self {
         Self {
             session,
             watching: true,
@@ -53,48 +74,72 @@ impl<'a> Client<'a> {
 
     /// The head of the request.
     pub(super) fn request(&self) -> &RequestHeader {
-        self.session.req_header()
+        match &self.session {
+            Session::Pingora(session) => session.req_header(),
+            Session::Http1(http1) => http1.request(),
+        }
     }
 
     /// Where it comes from.
     pub(super) fn address(&self) -> Option<IpAddr> {
-        let address = self.session.client_addr()?;
-        address.as_inet().map(SocketAddr::ip)
+        match &self.session {
+            Session::Pingora(session) => session.client_addr()?.as_inet().map(SocketAddr::ip),
+            Session::Http1(http1) => peer(http1.stream()),
+        }
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        self.session.as_downstream().is_http2()
+        match &self.session {
+            Session::Pingora(session) => session.is_http2(),
+            Session::Http1(_) => false,
+        }
     }
 
     /// Whether the head says that there is no body.
     pub(super) fn sends_no_body(&mut self) -> bool {
-        self.session.as_downstream_mut().is_body_empty()
+        match &mut self.session {
+            Session::Pingora(session) => session.is_body_empty(),
+            Session::Http1(http1) => !http1.has_body(),
+        }
     }
 
     /// Whether the body has been read to its end.
     pub(super) fn is_body_done(&mut self) -> bool {
-        self.session.as_downstream_mut().is_body_done()
+        match &mut self.session {
+            Session::Pingora(session) => session.is_body_done(),
+            Session::Http1(http1) => http1.is_body_done(),
+        }
     }
 
-    /// How long it may take between two reads of the body.
-    pub(super) fn set_read_timeout(&mut self, timeout: Duration) {
-        let session = self.session.as_downstream_mut();
-        session.set_read_timeout(Some(timeout));
-    }
-
-    /// The next piece of the request's body; `None` at its end.
+    /// Appends what comes next of the request's body to `whole`, and tells how much it is: 0 at its
+    /// end.
     ///
     /// # Errors
-    /// Why there is none.
-    pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>, Unreadable> {
-        let session = self.session.as_downstream_mut();
-        let read = session.read_request_body().await;
-        read.map_err(|error| Unreadable::of(&error))
+    /// Why nothing comes. How long that may take is the caller's affair.
+    pub(super) async fn read_body(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
+        let session = match &mut self.session {
+            Session::Pingora(session) => session,
+            Session::Http1(http1) => return http1.read_body(whole).await,
+        };
+        loop {
+            let read = session.read_request_body().await;
+            match read.map_err(|error| Unreadable::of(&error))? {
+                Some(piece) if piece.is_empty() => {}
+                Some(piece) => {
+                    whole.extend_from_slice(&piece);
+                    return Ok(piece.len());
+                }
+                None => return Ok(0),
+            }
+        }
     }
 
     /// Tells the caller to send the body that it has announced.
     pub(super) async fn go_on(&mut self) -> Result<(), Gone> {
-        let session = self.session.as_downstream_mut();
+        let session = match &mut self.session {
+            Session::Pingora(session) => session,
+            Session::Http1(http1) => return http1.go_on().await,
+        };
         // An answer before the body's end makes Pingora give the connection up, and it takes this one
         // for an answer.
         let keepalive = session.get_keepalive();
@@ -105,44 +150,67 @@ impl<'a> Client<'a> {
 
     /// The connection ends with this answer.
     pub(super) fn close_after(&mut self) {
-        self.session.as_downstream_mut().set_keepalive(None);
+        match &mut self.session {
+            Session::Pingora(session) => session.set_keepalive(None),
+            Session::Http1(http1) => http1.close_after(),
+        }
     }
 
     /// Whether an answer has begun.
     pub(super) fn is_answered(&self) -> bool {
-        self.session
-            .response_written()
-            .is_some_and(|head| !head.status.is_informational())
+        match &self.session {
+            Session::Pingora(session) => session
+                .response_written()
+                .is_some_and(|head| !head.status.is_informational()),
+            Session::Http1(http1) => http1.is_answered(),
+        }
     }
 
-    /// Begins an answer.
+    /// Begins an answer. Its head may be held until the first piece of the body, or until there is
+    /// something to [`wait`](Self::wait) for.
     pub(super) async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<(), Gone> {
-        let session = self.session.as_downstream_mut();
-        let written = session.write_response_header(head).await;
-        written.map_err(|_| Gone)
+        match &mut self.session {
+            Session::Pingora(session) => {
+                let written = session.write_response_header(head).await;
+                written.map_err(|_| Gone)
+            }
+            Session::Http1(http1) => {
+                http1.write_head(&head);
+                Ok(())
+            }
+        }
     }
 
     /// Sends a piece of the answer's body; `last` ends it.
     pub(super) async fn write(&mut self, piece: Bytes, last: bool) -> Result<(), Gone> {
-        let session = self.session.as_downstream_mut();
-        let written = session.write_response_body(piece, last).await;
-        written.map_err(|_| Gone)
+        match &mut self.session {
+            Session::Pingora(session) => {
+                let written = session.write_response_body(piece, last).await;
+                written.map_err(|_| Gone)
+            }
+            Session::Http1(http1) => http1.write(&piece, last).await,
+        }
     }
 
-    /// Ends a body with trailers; to an HTTP/1.1 client without them, as Pingora's session has no way
-    /// to send them there.
+    /// Ends a body with trailers.
     pub(super) async fn end_with_trailers(&mut self, trailers: HeaderMap) -> Result<(), Gone> {
-        if !self.is_http2() {
-            return self.write(Bytes::new(), true).await;
+        match &mut self.session {
+            Session::Pingora(session) if session.is_http2() => {
+                let written = session.write_response_trailers(trailers).await;
+                written.map_err(|_| Gone)
+            }
+            // It has no way to send them.
+            Session::Pingora(_) => self.write(Bytes::new(), true).await,
+            Session::Http1(http1) => http1.end_with_trailers(&trailers).await,
         }
-        let session = self.session.as_downstream_mut();
-        let written = session.write_response_trailers(trailers).await;
-        written.map_err(|_| Gone)
     }
 
     /// Cuts the answer off.
     pub(super) async fn shutdown(&mut self) {
-        self.session.as_downstream_mut().shutdown().await;
+        match &mut self.session {
+            Session::Pingora(session) => session.shutdown().await,
+            Session::Http1(http1) => http1.shutdown().await,
+        }
     }
 
     /// Awaits `work`, but no longer than until `deadline` or until the caller leaves; then `work`
@@ -152,6 +220,10 @@ impl<'a> Client<'a> {
         deadline: Option<Instant>,
         work: impl Future<Output = T>,
     ) -> Result<T, Interrupted> {
+        if let Session::Http1(http1) = &mut self.session {
+            let flushed = http1.flush().await;
+            flushed.map_err(|Gone| Interrupted::ClientGone)?;
+        }
         let too_late = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -168,17 +240,27 @@ impl<'a> Client<'a> {
 
     async fn gone(&mut self) {
         if self.watching {
-            let idle = self.session.as_downstream_mut().read_body_or_idle(true);
-            match idle.await {
-                Err(error) if *error.etype() == ErrorType::ConnectError => {
-                    self.watching = false;
-                    self.close_after();
+            let early = match &mut self.session {
+                Session::Pingora(session) => {
+                    let idle = session.read_body_or_idle(true).await;
+                    matches!(idle, Err(error) if *error.etype() == ErrorType::ConnectError)
                 }
-                _ => return,
+                Session::Http1(http1) => http1.early_or_gone().await.is_ok(),
+            };
+            if !early {
+                return;
             }
+            self.watching = false;
+            self.close_after();
         }
         pending::<()>().await;
     }
+}
+
+/// The address of a connection's other end.
+pub(super) fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    Some(digest.peer_addr()?.as_inet()?.ip())
 }
 
 impl Unreadable {

@@ -12,7 +12,7 @@ use pingora_http::authority::{RawTargetAuthority, is_http_family_scheme, raw_tar
 pub(super) const MAX_HEAD: usize = 64 << 10;
 
 /// A request has at most this many headers.
-const MAX_HEADERS: usize = 128;
+pub(super) const MAX_HEADERS: usize = 128;
 
 /// What a connection gets before it is closed.
 pub(super) struct Refusal {

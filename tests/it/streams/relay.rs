@@ -146,16 +146,26 @@ async fn events_arrive_whole_wherever_they_are_split() {
 
 /// To an HTTP/1.1 client Pingora can't send them.
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_go_to_a_client_of_http2() {
+async fn trailers_go_to_a_client_that_takes_them() {
     for lane in LANES {
         let stage = Setting::new(lane).start().await;
         let reply = Reply::chat_stream(FIRST, &["Hi"]).trailer("x-checksum", "abc");
         stage.first.always(reply);
-        let answer = stage.answer().await;
-        assert!(answer.complete, "{lane:?}");
-        assert_eq!(answer.content(), "Hi");
-        let expected = (lane.client == Http::Two).then_some("abc");
-        assert_eq!(answer.trailers.get("x-checksum"), expected, "{lane:?}");
+        // Over HTTP/2 they have a place of their own; over HTTP/1.1 they are asked for.
+        for asks in [false, true] {
+            let request = stage.ask();
+            let request = if asks {
+                request.header("te", "trailers")
+            } else {
+                request
+            };
+            let answer = request.await;
+            assert!(answer.complete, "{lane:?}");
+            assert_eq!(answer.content(), "Hi");
+            let expected = (asks || lane.client == Http::Two).then_some("abc");
+            assert_eq!(answer.trailers.get("x-checksum"), expected, "{lane:?}");
+            assert_eq!(stage.first.last_request().headers.get("te"), None);
+        }
     }
 }
 

@@ -1,0 +1,437 @@
+//! A caller on HTTP/1.1, served without Pingora: one request, and the answer to it.
+//!
+//! Pingora's own session copies a request's header map, keeps 64 KiB beside each connection, writes
+//! an answer's head apart from its body, and its proxying is a future of 15 KiB for each request.
+//! Here the head comes as [`Front`](crate::gateway::Front) has read and checked it, a body of known
+//! length is read into one allocation, and the answer's head leaves with the first piece of its
+//! body.
+//!
+//! ```text
+//! head (read by Front) ──> body ──> [100 Continue] ──> answer's head ──> pieces ──> end
+//!                                                                          └─ cut: the connection is closed
+//! into_idle: the connection, where nothing is left on it either way
+//! ```
+//!
+//! A caller that sends its next request before it has the answer to this one gets that answer, and
+//! then the connection is closed: what it has sent too early is never taken for a request, since it
+//! may as well be the rest of a body that somebody has framed otherwise.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::date::get_cached_date;
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{Gone, Unreadable};
+use crate::gateway::chunked::ChunkedDecoder;
+
+/// Read at once where nobody knows how much will come.
+const READ: usize = 8 << 10;
+
+/// One request on a caller's connection, and its answer.
+pub(in crate::gateway) struct Http1 {
+    stream: Stream,
+    request: Box<RequestHeader>,
+    /// What was read behind the request's head.
+    buffer: BytesMut,
+    body: Body,
+    has_body: bool,
+    body_read: u64,
+    keep_alive: bool,
+    answer: Answer,
+    status: Option<StatusCode>,
+    /// The answer's head, until it leaves.
+    head: Vec<u8>,
+    body_written: u64,
+}
+
+/// What is left of the request's body.
+enum Body {
+    Done,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+}
+
+/// How the answer's body is framed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It has not begun.
+    None,
+    /// It has no body, or the body has ended.
+    Done,
+    /// So much of it is left.
+    Length(u64),
+    Chunks,
+    UntilClose,
+}
+
+impl Http1 {
+    /// A request whose head has been read and found clear; `buffer` is what came with it.
+    pub(in crate::gateway) fn new(
+        stream: Stream,
+        request: Box<RequestHeader>,
+        buffer: BytesMut,
+    ) -> Self {
+        let headers = &request.headers;
+        let body = if headers.contains_key(header::TRANSFER_ENCODING) {
+            Body::Chunked(ChunkedDecoder::new())
+        } else {
+            match content_length(headers) {
+                None | Some(0) => Body::Done,
+                Some(length) => Body::Length(length),
+            }
+        };
+        Self {
+            keep_alive: keeps_alive(&request),
+            has_body: !matches!(body, Body::Done),
+            stream,
+            request,
+            buffer,
+            body,
+            body_read: 0,
+            answer: Answer::None,
+            status: None,
+            head: Vec::new(),
+            body_written: 0,
+        }
+    }
+
+    pub(super) const fn request(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    pub(super) const fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    pub(super) const fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    pub(super) const fn is_body_done(&self) -> bool {
+        matches!(self.body, Body::Done)
+    }
+
+    pub(super) const fn is_answered(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// The status of the answer, once it has begun.
+    pub(in crate::gateway) const fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Bytes of the request's body that were read.
+    pub(in crate::gateway) const fn body_read(&self) -> u64 {
+        self.body_read
+    }
+
+    /// Bytes of the answer's body that were written.
+    pub(in crate::gateway) const fn body_written(&self) -> u64 {
+        self.body_written
+    }
+
+    /// The connection ends with this answer.
+    pub(in crate::gateway) const fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// The connection for the next request, where nothing of this one is left on it.
+    pub(in crate::gateway) fn into_idle(self) -> Option<Stream> {
+        let clean = self.is_body_done()
+            && self.answer == Answer::Done
+            && self.head.is_empty()
+            && self.buffer.is_empty();
+        (self.keep_alive && clean).then_some(self.stream)
+    }
+
+    /// Appends what comes next of the request's body to `whole`; 0 at its end. What has come with
+    /// the head is taken as it is.
+    pub(super) async fn read_body(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
+        let read = match &mut self.body {
+            Body::Done => 0,
+            Body::Length(left) => {
+                let read = read_length(&mut self.stream, &mut self.buffer, *left, whole).await?;
+                *left -= read as u64;
+                if *left == 0 {
+                    self.body = Body::Done;
+                }
+                read
+            }
+            Body::Chunked(_) => self.read_chunks(whole).await?,
+        };
+        self.body_read += read as u64;
+        Ok(read)
+    }
+
+    async fn read_chunks(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
+        while let Body::Chunked(decoder) = &mut self.body {
+            let piece = decoder
+                .decode(&mut self.buffer)
+                .map_err(|_| Unreadable::Malformed)?;
+            if decoder.take_trailers().is_some() {
+                self.body = Body::Done;
+            }
+            if !piece.is_empty() {
+                whole.extend_from_slice(&piece);
+                return Ok(piece.len());
+            }
+            if self.is_body_done() {
+                break;
+            }
+            self.fill().await?;
+        }
+        Ok(0)
+    }
+
+    async fn fill(&mut self) -> Result<(), Unreadable> {
+        self.buffer.reserve(READ);
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(1..) => Ok(()),
+            _ => Err(Unreadable::Gone),
+        }
+    }
+
+    /// Waits until the caller leaves; or comes back when it sends what nobody has asked for.
+    pub(super) async fn early_or_gone(&mut self) -> Result<(), Gone> {
+        if self.buffer.is_empty() {
+            self.fill().await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// `100 Continue`.
+    pub(super) async fn go_on(&mut self) -> Result<(), Gone> {
+        let told = async {
+            self.stream
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .await?;
+            self.stream.flush().await
+        };
+        told.await.map_err(|_| Gone)
+    }
+
+    /// Begins an answer. Its head leaves with the first piece of its body, or with [`Self::flush`].
+    pub(super) fn write_head(&mut self, head: &ResponseHeader) {
+        self.status = Some(head.status);
+        self.answer = framing(head, &self.request.method);
+        self.keep_alive &= self.answer != Answer::UntilClose;
+        // What is there of another request can't be told from the rest of this one.
+        self.keep_alive &= self.is_body_done() && self.buffer.is_empty();
+        self.head = head_bytes(head, self.keep_alive, self.request.version);
+    }
+
+    /// Sends what is held of the answer.
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        if self.head.is_empty() {
+            return Ok(());
+        }
+        self.send([&[], &[], &[]]).await
+    }
+
+    /// Sends a piece of the answer's body in one write; `last` ends it.
+    pub(super) async fn write(&mut self, piece: &[u8], last: bool) -> Result<(), Gone> {
+        let taken = match self.answer {
+            Answer::Length(left) => {
+                usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()))
+            }
+            Answer::Chunks | Answer::UntilClose => piece.len(),
+            Answer::None | Answer::Done => 0,
+        };
+        let piece = &piece[..taken];
+        self.body_written += taken as u64;
+        let sent = match self.answer {
+            Answer::Chunks => self.write_chunk(piece, last).await,
+            _ => self.send([piece, &[], &[]]).await,
+        };
+        self.answer = match self.answer {
+            Answer::Length(left) if left > taken as u64 => {
+                // Ended before its length: whoever waits for the rest must see that it won't come.
+                self.keep_alive &= !last;
+                Answer::Length(left - taken as u64)
+            }
+            Answer::Length(_) => Answer::Done,
+            _ if last => Answer::Done,
+            answer => answer,
+        };
+        sent
+    }
+
+    async fn write_chunk(&mut self, piece: &[u8], last: bool) -> Result<(), Gone> {
+        let end: &[u8] = match (piece.is_empty(), last) {
+            (true, true) => b"0\r\n\r\n",
+            (true, false) => return self.flush().await,
+            (false, true) => b"\r\n0\r\n\r\n",
+            (false, false) => b"\r\n",
+        };
+        if !piece.is_empty() {
+            // Writing to a vector can't fail.
+            let _ = write!(self.head, "{:x}\r\n", piece.len());
+        }
+        self.send([piece, end, &[]]).await
+    }
+
+    /// Ends the body, with trailers where the caller has said that it takes them (RFC 9110, section
+    /// 6.5.1).
+    pub(super) async fn end_with_trailers(&mut self, trailers: &HeaderMap) -> Result<(), Gone> {
+        if self.answer != Answer::Chunks || !takes_trailers(&self.request.headers) {
+            return self.write(&[], true).await;
+        }
+        self.head.extend_from_slice(b"0\r\n");
+        for (name, value) in trailers {
+            push_line(&mut self.head, name.as_str(), value.as_bytes());
+        }
+        self.head.extend_from_slice(b"\r\n");
+        self.answer = Answer::Done;
+        self.send([&[], &[], &[]]).await
+    }
+
+    /// Closes the connection, also where an answer has not ended.
+    pub(super) async fn shutdown(&mut self) {
+        self.keep_alive = false;
+        // Who has left needn't be told.
+        let _ = self.flush().await;
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Sends what is held of the head, and `pieces` behind it.
+    async fn send(&mut self, pieces: [&[u8]; 3]) -> Result<(), Gone> {
+        let head = std::mem::take(&mut self.head);
+        let mut slices = [&head[..], pieces[0], pieces[1], pieces[2]].map(IoSlice::new);
+        let mut left = &mut slices[..];
+        let sent = poll_fn(|context| poll_send(&mut self.stream, context, &mut left)).await;
+        sent.map_err(|_| {
+            self.keep_alive = false;
+            Gone
+        })
+    }
+}
+
+/// Reads the rest of a body of known length, and not a byte beyond it.
+async fn read_length(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    left: u64,
+    whole: &mut BytesMut,
+) -> Result<usize, Unreadable> {
+    let left_here = usize::try_from(left).unwrap_or(usize::MAX);
+    if !buffer.is_empty() {
+        let here = buffer.split_to(left_here.min(buffer.len()));
+        let length = here.len();
+        if whole.is_empty() && length == left_here {
+            *whole = here; // all of it came with the head: no copy
+        } else {
+            whole.extend_from_slice(&here);
+        }
+        return Ok(length);
+    }
+    if whole.capacity() == whole.len() {
+        whole.reserve(left_here.min(READ));
+    }
+    match stream.take(left).read_buf(whole).await {
+        Ok(0) | Err(_) => Err(Unreadable::Gone),
+        Ok(read) => Ok(read),
+    }
+}
+
+fn poll_send(
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+    left: &mut &mut [IoSlice<'_>],
+) -> Poll<io::Result<()>> {
+    loop {
+        IoSlice::advance_slices(left, 0);
+        if left.is_empty() {
+            return Pin::new(stream).poll_flush(context);
+        }
+        match ready!(Pin::new(&mut *stream).poll_write_vectored(context, left))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => IoSlice::advance_slices(left, written),
+        }
+    }
+}
+
+/// How an answer's body is framed, by its head and the request's method.
+fn framing(head: &ResponseHeader, method: &Method) -> Answer {
+    let bodiless = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if bodiless || method == Method::HEAD {
+        return Answer::Done;
+    }
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Answer::Chunks;
+    }
+    match content_length(&head.headers) {
+        Some(0) => Answer::Done,
+        Some(length) => Answer::Length(length),
+        None => Answer::UntilClose,
+    }
+}
+
+fn head_bytes(head: &ResponseHeader, keep_alive: bool, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 << 10);
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(head.status.as_str().as_bytes());
+    bytes.push(b' ');
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    bytes.extend_from_slice(reason.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+    for (name, value) in &head.headers {
+        push_line(&mut bytes, name.as_str(), value.as_bytes());
+    }
+    if !head.headers.contains_key(header::DATE) {
+        push_line(&mut bytes, "date", get_cached_date().as_bytes());
+    }
+    match (keep_alive, version) {
+        (true, Version::HTTP_11) => {}
+        (true, _) => push_line(&mut bytes, "connection", b"keep-alive"),
+        (false, _) => push_line(&mut bytes, "connection", b"close"),
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+fn keeps_alive(request: &RequestHeader) -> bool {
+    let says = |word| says(&request.headers, &header::CONNECTION, word);
+    match request.version {
+        Version::HTTP_11 => !says("close"),
+        _ => says("keep-alive") && !says("close"),
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    says(headers, &header::TE, "trailers")
+}
+
+/// Whether a list of words has `word` in it.
+fn says(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}

@@ -1,0 +1,94 @@
+//! Requests that never pass through Pingora: HTTP/1.1, of an operation with policies.
+//!
+//! They are most of what a gateway sees, and everything that their answer needs is ours already; what
+//! Pingora's proxying would add is its cost. The rest (uploads, WebSockets, other operations) takes
+//! its path, for which the head is handed over as it was read.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, Version};
+use httparse::{Header, Request, Status};
+use pingora_core::protocols::Stream;
+use pingora_http::RequestHeader;
+
+use super::framing::MAX_HEADERS;
+use crate::gateway::client::{Client, Http1};
+use crate::gateway::proxy::{RequestContext, Sent};
+use crate::gateway::respond;
+use crate::gateway::serve::serve;
+use crate::gateway::shared::Gateway;
+use crate::gateway::table::Table;
+
+/// The request whose head of `length` bytes stands at the start of `read`, taken from there, if it
+/// is one to be served here.
+pub(super) fn take_request(
+    table: &Table,
+    read: &mut BytesMut,
+    length: usize,
+) -> Option<Box<RequestHeader>> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = Request::new(&mut headers);
+    let Ok(Status::Complete(_)) = request.parse(&read[..length]) else {
+        return None;
+    };
+    let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
+    if !is_ours(table, &method, &request) {
+        return None;
+    }
+    // One copy of the head that all values share.
+    let text = Bytes::copy_from_slice(&read[..length]);
+    let size = request.headers.len();
+    let target = request.path?.as_bytes();
+    let mut head = RequestHeader::build_no_case(method, target, Some(size)).ok()?;
+    if request.version == Some(0) {
+        head.set_version(Version::HTTP_10);
+    }
+    for header in request.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let start = header.value.as_ptr().addr() - read.as_ptr().addr();
+        let value = text.slice(start..start + header.value.len());
+        let value = HeaderValue::from_maybe_shared(value).ok()?;
+        head.append_header(name, value).ok()?;
+    }
+    let _ = read.split_to(length);
+    Some(Box::new(head))
+}
+
+/// Whether it invokes an operation with policies, by its path alone, and asks for no other protocol.
+fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
+    let target = request.path.unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default();
+    let upgrades = |header: &Header<'_>| header.name.eq_ignore_ascii_case("upgrade");
+    let operation = table.snapshot.operations.find(method, path);
+    operation.is_ok_and(|(operation, _)| operation.routes.is_some())
+        && !request.headers.iter().any(upgrades)
+}
+
+/// Serves a request to its end: the connection, where it can be used again.
+pub(super) async fn serve_request(
+    gateway: &Gateway,
+    table: Arc<Table>,
+    stream: Stream,
+    request: Box<RequestHeader>,
+    read: BytesMut,
+) -> Option<Stream> {
+    let mut http1 = Http1::new(stream, request, read);
+    if gateway.is_draining() {
+        http1.close_after();
+    }
+    let mut ctx = RequestContext::new(gateway, table);
+    let mut client = Client::http1(&mut http1);
+    let mut reusable = true;
+    if let Err(failure) = serve(gateway, &mut client, &mut ctx).await {
+        ctx.record.error = Some(failure.code());
+        reusable = respond::failure(&mut client, &failure, &ctx).await.reusable;
+    }
+    let sent = Sent {
+        status: http1.status(),
+        bytes_in: http1.body_read(),
+        bytes_out: http1.body_written(),
+    };
+    ctx.account(gateway, sent);
+    if reusable { http1.into_idle() } else { None }
+}
