@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use divan::Bencher;
 use standin::policy::Environment;
+use standin::telemetry::metrics::AttemptClass;
 use standin::telemetry::{AccessLog, AccessLogPath, AttemptRecord, RequestPath, RequestRecord};
 
 fn main() {
@@ -21,6 +22,8 @@ fn record() -> RequestRecord {
         model: Some(model.into()),
         backend: None,
         outcome,
+        class: AttemptClass::SUCCESS,
+        pair: None,
         status: Some(status),
         duration: Duration::from_micros(81_204),
     };

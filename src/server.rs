@@ -279,6 +279,7 @@ fn assemble(
         Some((admin, socket)) => {
             let live = LiveGateway {
                 gateway: gateway.clone(),
+                connections: connections.clone(),
             };
             let listening = AdminListening::new(&admin, live, socket, hand_over)?;
             let address = listening.address;

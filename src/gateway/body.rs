@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Version, header};
@@ -35,6 +36,8 @@ impl HeldBytes {
 /// A body and its share of what is held; given back when this goes.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
+    /// From the end of the head to its last byte.
+    pub(super) took: Duration,
     _share: Share,
 }
 
@@ -75,7 +78,8 @@ pub(super) async fn read(
         held: held.clone(),
         bytes: 0,
     };
-    let deadline = Instant::now() + limits.request_body_total;
+    let begun = Instant::now();
+    let deadline = begun + limits.request_body_total;
     if expects_continue(client.request()) {
         client.go_on().await?;
     }
@@ -97,6 +101,7 @@ pub(super) async fn read(
     }
     Ok(Body {
         bytes: whole.freeze(),
+        took: begun.elapsed(),
         _share: share,
     })
 }

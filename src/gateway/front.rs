@@ -22,7 +22,7 @@ mod direct;
 mod framing;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -57,6 +57,7 @@ impl Default for Connections {
     fn default() -> Self {
         Self(Arc::new(Counted {
             open: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
             closed: Notify::new(),
             close_idle: watch::Sender::new(false),
         }))
@@ -65,6 +66,7 @@ impl Default for Connections {
 
 struct Counted {
     open: AtomicUsize,
+    refused: AtomicU64,
     closed: Notify,
     /// Whether those that wait for a request are to be closed.
     close_idle: watch::Sender<bool>,
@@ -74,6 +76,11 @@ impl Connections {
     /// How many are open now.
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Acquire)
+    }
+
+    /// How many were closed at once because there were too many, since the start.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// Waits until none is open.
@@ -158,6 +165,7 @@ impl ServerApp for Front {
         let entered = self.connections.enter();
         let limits = self.gateway.table().snapshot.limits;
         if entered.number > limits.connections {
+            self.connections.0.refused.fetch_add(1, Ordering::Relaxed);
             log::warn!(
                 "a connection was refused: {} are open, as many as limits.connections allows",
                 limits.connections
@@ -329,6 +337,7 @@ impl Front {
         record.status = Some(refusal.status.as_u16());
         record.error = Some(refusal.code);
         record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
+        self.gateway.table().series().record(&record);
         self.gateway.access_log().record(&record);
     }
 }

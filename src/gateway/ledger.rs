@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::error::{Exhausted, FailedAttempt};
 use super::judge::{Outcome, Verdict, final_status};
 use super::table::Table;
-use crate::policy::{Backend, Secret};
+use crate::policy::{Backend, PairId, Secret};
 use crate::provider::redact;
 use crate::telemetry::AttemptRecord;
+use crate::telemetry::metrics::AttemptClass;
 
 /// Of an exchange that was given up before its verdict: nobody waited for it any more.
 const UNDECIDED: Cow<'static, str> = Cow::Borrowed("client_gone");
@@ -23,18 +24,26 @@ const UNDECIDED: Cow<'static, str> = Cow::Borrowed("client_gone");
 pub(super) struct Ledger {
     attempts: Vec<AttemptRecord>,
     begun: Option<Instant>,
+    waited: Duration,
     last: Option<Verdict>,
 }
 
 impl Ledger {
-    /// An exchange begins.
-    pub(super) fn begin(&mut self, endpoint: &Arc<str>, model: Option<&Arc<str>>) {
+    /// An exchange begins, with a pair or without a policy.
+    pub(super) fn begin(
+        &mut self,
+        endpoint: &Arc<str>,
+        model: Option<&Arc<str>>,
+        pair: Option<PairId>,
+    ) {
         self.begun = Some(Instant::now());
         self.attempts.push(AttemptRecord {
             endpoint: endpoint.clone(),
             model: model.cloned(),
             backend: None,
             outcome: UNDECIDED,
+            class: AttemptClass::CLIENT_GONE,
+            pair,
             status: None,
             duration: Duration::ZERO,
         });
@@ -50,19 +59,29 @@ impl Ledger {
 
     /// Its answer goes to the client.
     pub(super) fn succeed(&mut self) {
-        self.conclude(AttemptRecord::SUCCESS);
+        self.conclude(AttemptRecord::SUCCESS, AttemptClass::SUCCESS);
         self.last = None;
     }
 
     /// It has failed.
     pub(super) fn fail(&mut self, verdict: &Verdict) {
-        self.conclude(verdict.reason.to_string().into());
+        self.conclude(verdict.reason.to_string().into(), verdict.reason.class());
         self.last = Some(verdict.clone());
     }
 
     /// The client has left.
     pub(super) fn client_gone(&mut self) {
-        self.conclude(UNDECIDED);
+        self.conclude(UNDECIDED, AttemptClass::CLIENT_GONE);
+    }
+
+    /// So long nothing was to be done but wait: for the request's body, or before another attempt.
+    pub(super) fn waited(&mut self, span: Duration) {
+        self.waited += span;
+    }
+
+    /// All waits together.
+    pub(super) const fn waits(&self) -> Duration {
+        self.waited
     }
 
     /// The exchange is over now: an answer's last byte has come.
@@ -72,10 +91,11 @@ impl Ledger {
         }
     }
 
-    fn conclude(&mut self, outcome: Cow<'static, str>) {
+    fn conclude(&mut self, outcome: Cow<'static, str>, class: AttemptClass) {
         self.finish();
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.outcome = outcome;
+            attempt.class = class;
         }
     }
 

@@ -54,7 +54,7 @@ impl Native {
             let endpoint = table.endpoint(self.endpoint);
             let turn = endpoint.backends().turn(|name| client.headers.get(name));
             self.backend = self.turn.insert(turn).next();
-            ledger.begin(endpoint.name(), None);
+            ledger.begin(endpoint.name(), None, None);
         }
         while let Some(backend) = &self.backend {
             match backend.link.peer().await {

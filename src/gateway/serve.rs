@@ -18,6 +18,7 @@ use super::single;
 use super::streaming;
 use crate::policy::{Caller, Captured, EndpointId, ModelPlace, Operation, Snapshot};
 use crate::telemetry::RequestPath;
+use crate::telemetry::metrics::RouteKey;
 
 /// How far a request has been served.
 pub(super) enum Served {
@@ -51,6 +52,7 @@ pub(super) async fn serve(
     let has_body = !client.sends_no_body();
     let kind = admit::readable(client.request(), snapshot, operation, has_body)?;
     let body = body::read(client, &snapshot.limits, gateway.held_bytes()).await?;
+    ctx.ledger.waited(body.took);
     let headers = &client.request().headers;
     let model = route::model(operation, headers, &address, &body, &kind)?;
     ctx.record.model = Some(model.name.as_ref().into());
@@ -80,6 +82,9 @@ pub(super) async fn serve(
         }
         Route::Policy(policy, chain) => {
             ctx.record.policy = Some(policy.name.clone());
+            if let Some(route) = &mut ctx.record.route {
+                route.policy = Some(policy.id);
+            }
             let plan = Plan {
                 table: &table,
                 policy,
@@ -122,6 +127,11 @@ fn admit<'a>(
     record.caller = Some(caller.name.clone());
     record.environment = Some(caller.environment);
     let (operation, captured) = operation?;
+    record.route = Some(RouteKey {
+        operation: operation.id,
+        environment: caller.environment,
+        policy: None,
+    });
     Ok((caller, operation, captured))
 }
 

@@ -9,11 +9,13 @@ use arc_swap::ArcSwap;
 use super::backends::{BackendReport, Pools};
 use super::body::HeldBytes;
 use super::connect::Links;
+use super::front::Connections;
 use super::request_id::RequestIds;
 use super::suspension::Suspensions;
 use super::table::{Table, TableError};
 use crate::policy::Snapshot;
 use crate::telemetry::AccessLog;
+use crate::telemetry::metrics::{Metrics, PairStatus, State};
 
 /// The gateway: everything that outlives a request.
 pub struct Gateway {
@@ -23,6 +25,7 @@ pub struct Gateway {
     pools: Pools,
     held: HeldBytes,
     access_log: AccessLog,
+    metrics: Metrics,
     request_ids: RequestIds,
     draining: AtomicBool,
 }
@@ -39,7 +42,8 @@ impl Gateway {
     ) -> Result<Self, TableError> {
         let suspensions = Suspensions::new(Instant::now());
         let pools = Pools::default();
-        let table = Table::new(snapshot, &suspensions, &links, &pools)?;
+        let metrics = Metrics::default();
+        let table = Table::new(snapshot, &suspensions, &links, &pools, &metrics)?;
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             suspensions,
@@ -47,6 +51,7 @@ impl Gateway {
             pools,
             held: HeldBytes::default(),
             access_log,
+            metrics,
             request_ids: RequestIds::new(),
             draining: AtomicBool::new(false),
         })
@@ -57,7 +62,13 @@ impl Gateway {
     /// # Errors
     /// What of it can't be used; then nothing has changed.
     pub fn install(&self, snapshot: Snapshot) -> Result<(), TableError> {
-        let table = Table::new(snapshot, &self.suspensions, &self.links, &self.pools)?;
+        let table = Table::new(
+            snapshot,
+            &self.suspensions,
+            &self.links,
+            &self.pools,
+            &self.metrics,
+        )?;
         self.table.store(Arc::new(table));
         self.pools.changed.notify_one();
         self.suspensions.sweep(Instant::now());
@@ -108,6 +119,32 @@ impl Gateway {
     /// The bytes of request bodies that are held now.
     pub const fn held_bytes(&self) -> &HeldBytes {
         &self.held
+    }
+
+    /// What is counted.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything that Prometheus is told, in its text format.
+    pub fn metrics_text(&self, connections: &Connections) -> String {
+        let table = self.table();
+        let now = Instant::now();
+        let pairs = table.snapshot.pairs.iter();
+        let pairs = pairs.zip(table.pairs()).map(|(pair, state)| PairStatus {
+            environment: pair.environment,
+            endpoint: pair.endpoint.clone(),
+            model: pair.model.clone(),
+            suspended: state.standing(now).is_suspended(),
+            suspensions: state.suspensions(),
+        });
+        self.metrics.text(&State {
+            pairs: pairs.collect(),
+            buffered_bytes: self.held.current() as u64,
+            connections: connections.open() as u64,
+            connections_refused: connections.refused(),
+            access_log_lines_dropped: self.access_log.dropped(),
+        })
     }
 
     /// The access log.

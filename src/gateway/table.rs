@@ -20,6 +20,7 @@ use crate::policy::{
     QueryParameter, Secret, Snapshot,
 };
 use crate::provider;
+use crate::telemetry::metrics::{Metrics, Series};
 
 /// A snapshot, and the handles to everything alive that it names.
 pub struct Table {
@@ -30,6 +31,7 @@ pub struct Table {
     /// Two for each policy, in the order of [`Environment::ALL`].
     draws: Vec<Option<Draw>>,
     secrets: Vec<Secret>,
+    series: Series,
 }
 
 impl Table {
@@ -43,6 +45,7 @@ impl Table {
         suspensions: &Suspensions,
         links: &Links,
         pools: &Pools,
+        metrics: &Metrics,
     ) -> Result<Self, TableError> {
         let endpoints = snapshot
             .endpoints
@@ -65,12 +68,14 @@ impl Table {
             .iter()
             .filter_map(|endpoint| endpoint.api_key.clone())
             .collect();
+        let series = metrics.series(&snapshot);
         Ok(Self {
             snapshot,
             endpoints,
             pairs,
             draws,
             secrets,
+            series,
         })
     }
 
@@ -82,6 +87,16 @@ impl Table {
     /// The suspension of a pair.
     pub(super) fn pair(&self, id: PairId) -> &Arc<PairState> {
         &self.pairs[id.0 as usize]
+    }
+
+    /// The suspensions of all pairs, in the order of the snapshot's.
+    pub(super) fn pairs(&self) -> &[Arc<PairState>] {
+        &self.pairs
+    }
+
+    /// Where this snapshot's requests are counted.
+    pub(super) const fn series(&self) -> &Series {
+        &self.series
     }
 
     /// Which of a weighted set is the target this time; 0 where there is but one.

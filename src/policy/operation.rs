@@ -50,7 +50,7 @@ pub enum ModelPlace {
 }
 
 /// How the requests, answers and streams of an operation look. Told by the end of its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// `…/chat/completions`
     ChatCompletions,
@@ -133,6 +133,12 @@ impl Routes {
             exact: names,
             patterns,
         }
+    }
+
+    /// Every policy that some name leads to, one as often as there are ways to it.
+    pub fn policies(&self) -> impl Iterator<Item = PolicyId> {
+        let patterns = self.patterns.iter().map(|(_, policy)| *policy);
+        self.exact.values().copied().chain(patterns)
     }
 
     /// The policy for the model name that a caller sent.

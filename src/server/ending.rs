@@ -264,6 +264,7 @@ impl Ending {
             Ok(configuration) => configuration,
             Err(errors) => {
                 log::error!("the configuration was not reloaded; it goes on as it was. {errors}");
+                self.gateway.metrics().reloaded(false);
                 return;
             }
         };
@@ -277,7 +278,9 @@ impl Ending {
         {
             log::error!("the access log can't be opened again: {error}");
         }
-        match self.gateway.install(configuration.snapshot) {
+        let installed = self.gateway.install(configuration.snapshot);
+        self.gateway.metrics().reloaded(installed.is_ok());
+        match installed {
             Ok(()) => log::info!(
                 "the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"
             ),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::admin::Live;
-use crate::gateway::Gateway;
+use crate::gateway::{Connections, Gateway};
 
 /// The gateway that runs in this process.
 pub(super) struct LiveGateway {
     pub(super) gateway: Arc<Gateway>,
+    pub(super) connections: Connections,
 }
 
 impl Live for LiveGateway {
@@ -15,6 +16,7 @@ impl Live for LiveGateway {
         self.gateway.is_draining()
     }
 
-    /// Here `/metrics` gets its text.
-    fn write_metrics(&self, _text: &mut String) {}
+    fn write_metrics(&self, text: &mut String) {
+        text.push_str(&self.gateway.metrics_text(&self.connections));
+    }
 }

@@ -1,7 +1,8 @@
 //! What the gateway tells about itself: one record a request, and the process's own log.
 //!
 //! ```text
-//! gateway ── RequestRecord ──> AccessLog ──> stdout, stderr or a file   (one JSON line a request)
+//! gateway ── RequestRecord ─┬─> AccessLog ──> stdout, stderr or a file   (one JSON line a request)
+//!                           └─> metrics ────> Prometheus                 (counters, durations)
 //! log::error!, warn!, ... ───> logging ────> stderr                     (for whoever runs it)
 //! ```
 //!
@@ -12,8 +13,10 @@
 //! No record has a place for a key, a header, a query or a prompt: what isn't in it can't leak.
 
 mod access_log;
+mod gen_ai;
 mod json;
 pub mod logging;
+pub mod metrics;
 mod request;
 mod sink;
 mod timestamp;

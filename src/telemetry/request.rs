@@ -23,7 +23,8 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 
 use super::json::{Object, push_number};
-use crate::policy::Environment;
+use super::metrics::{AttemptClass, RouteKey};
+use crate::policy::{Environment, PairId};
 
 /// Everything that is told about one request, filled while it lives.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct RequestRecord {
     pub model: Option<Box<str>>,
     /// The failover policy that the model led to.
     pub policy: Option<Arc<str>>,
+    /// The same by ids, as far as it came: which series it is counted in.
+    pub route: Option<RouteKey>,
     /// Every exchange that was begun, in order.
     pub attempts: Vec<AttemptRecord>,
     /// The status of the answer; none where the client left before there was one.
@@ -62,6 +65,8 @@ pub struct RequestRecord {
     pub tokens_out: Option<u64>,
     /// From the first byte of the request's head to the last byte of the answer.
     pub duration: Duration,
+    /// The part of it that was spent reading the request's body and waiting between attempts.
+    pub waited: Duration,
     /// What there is to tell of a stream; none where the answer was none.
     pub stream: Option<StreamRecord>,
 }
@@ -84,6 +89,7 @@ impl RequestRecord {
             path,
             model: None,
             policy: None,
+            route: None,
             attempts: Vec::new(),
             status: None,
             error: None,
@@ -92,6 +98,7 @@ impl RequestRecord {
             tokens_in: None,
             tokens_out: None,
             duration: Duration::ZERO,
+            waited: Duration::ZERO,
             stream: None,
         }
     }
@@ -103,6 +110,14 @@ impl RequestRecord {
             .iter()
             .map(|attempt| attempt.duration)
             .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// The gateway's own part of `duration`. To read on from an upstream and to write to the client
+    /// while a stream or a large answer passes is not in it: it is done while waiting for both.
+    pub fn own_duration(&self) -> Duration {
+        self.duration
+            .saturating_sub(self.upstream_duration())
+            .saturating_sub(self.waited)
     }
 
     /// Appends the record as one line of JSON, with the line's end.
@@ -192,6 +207,10 @@ pub struct AttemptRecord {
     /// [`AttemptRecord::SUCCESS`], or the reason of the failure as the client is told it: `429`,
     /// `400:invalid_model`, `timeout`.
     pub outcome: Cow<'static, str>,
+    /// The outcome as metrics tell it.
+    pub class: AttemptClass,
+    /// What was tried; none without a policy.
+    pub pair: Option<PairId>,
     /// The upstream's status; none where it didn't answer.
     pub status: Option<u16>,
     /// From the start of the attempt (before the connection) to its verdict, for the answer that
@@ -268,6 +287,15 @@ pub enum StreamEnd {
 }
 
 impl StreamEnd {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 5] = [
+        Self::Complete,
+        Self::Repaired,
+        Self::Rescued,
+        Self::Broken,
+        Self::ClientGone,
+    ];
+
     /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -332,6 +360,8 @@ mod tests {
                     model: Some("gpt-4o".into()),
                     backend: None,
                     outcome: Cow::Borrowed("timeout"),
+                    class: AttemptClass::named("timeout"),
+                    pair: None,
                     status: None,
                     duration: Duration::from_secs(30),
                 },
@@ -340,6 +370,8 @@ mod tests {
                     model: Some("invalid-model".into()),
                     backend: None,
                     outcome: Cow::Owned("400:invalid_model".to_owned()),
+                    class: AttemptClass::named("unknown_model"),
+                    pair: None,
                     status: Some(400),
                     duration: Duration::from_micros(81_204),
                 },
@@ -348,6 +380,8 @@ mod tests {
                     model: Some("llama-3.3-70b".into()),
                     backend: Some("10.0.0.11:8000".into()),
                     outcome: AttemptRecord::SUCCESS,
+                    class: AttemptClass::SUCCESS,
+                    pair: None,
                     status: Some(200),
                     duration: Duration::from_millis(900),
                 },

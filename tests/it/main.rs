@@ -13,6 +13,7 @@ mod backends;
 mod failover;
 mod front;
 mod judging;
+mod metrics;
 mod places;
 mod process;
 mod rescue;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::provider::{CodeClass, classify_code};
+use crate::telemetry::metrics::AttemptClass;
+
 /// Characters of a code that are shown.
 const CODE_LIMIT: usize = 64;
 
@@ -100,6 +103,26 @@ impl Reason {
         Self::Code(status, shown.into())
     }
 
+    /// What metrics call it: fewer words, which no upstream can add to.
+    pub fn class(&self) -> AttemptClass {
+        match self {
+            Self::Status(status) => AttemptClass::of_status(status.as_u16()),
+            Self::Code(_, code) => {
+                AttemptClass::named(classify_code(code).map_or("configured_code", |class| {
+                    match class {
+                        CodeClass::ContentFilter => "content_filter",
+                        CodeClass::ContextLength => "context_length",
+                        CodeClass::UnknownModel => "unknown_model",
+                        CodeClass::Credential => "credential",
+                        CodeClass::RateLimit => "rate_limit",
+                        CodeClass::Overloaded => "overloaded",
+                    }
+                }))
+            }
+            Self::Fault(fault) => AttemptClass::named(fault.name()),
+        }
+    }
+
     /// The status of the upstream's answer, if that was what decided.
     pub const fn status(&self) -> Option<StatusCode> {
         match self {
@@ -115,6 +138,57 @@ impl fmt::Display for Reason {
             Self::Status(status) => write!(formatter, "{}", status.as_u16()),
             Self::Code(status, code) => write!(formatter, "{}:{code}", status.as_u16()),
             Self::Fault(fault) => formatter.write_str(fault.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_word_in_metrics() {
+        use ExchangeFault::*;
+        for fault in [
+            Refused,
+            Dns,
+            Tls,
+            Reset,
+            Closed,
+            Timeout,
+            FirstTokenTimeout,
+            IdleTimeout,
+            Truncated,
+            Malformed,
+            ErrorEvent,
+            EmptyStream,
+            Busy,
+            ClientGone,
+        ] {
+            assert_eq!(Reason::Fault(fault).class().name(), fault.name());
+        }
+        for (status, code, expected) in [
+            (400, "content_filter", "content_filter"),
+            (400, "context_length_exceeded", "context_length"),
+            (400, "invalid_model", "unknown_model"),
+            (400, "invalid_api_key", "credential"),
+            (413, "rate_limit_exceeded", "rate_limit"),
+            (500, "overloaded_error", "overloaded"),
+            (400, "of_the_configuration", "configured_code"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let reason = Reason::with_code(status, code);
+            assert_eq!(reason.class().name(), expected, "{code}");
+        }
+        for (status, expected) in [
+            (429, "429"),
+            (302, "3xx"),
+            (418, "4xx"),
+            (599, "5xx"),
+            (999, "other"),
+        ] {
+            let reason = Reason::Status(StatusCode::from_u16(status).unwrap());
+            assert_eq!(reason.class().name(), expected);
         }
     }
 }

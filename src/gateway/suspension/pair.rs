@@ -1,5 +1,6 @@
 //! One pair: its state, and the permit that an attempt at it holds until its verdict.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ pub struct PairState {
     /// Of the suspension in `cell`, if there is one. Whoever suspends holds the lock over both, so
     /// a listing never shows one with another's reason. Requests that succeed never touch it.
     reason: Mutex<Arc<str>>,
+    /// Suspensions that have begun; changed under the same lock.
+    begun: AtomicU64,
 }
 
 /// Why and until when a pair is left out, for those who operate the gateway.
@@ -33,6 +36,7 @@ impl PairState {
             cell: Cell::new(),
             epoch,
             reason: Mutex::default(),
+            begun: AtomicU64::new(0),
         }
     }
 
@@ -61,10 +65,18 @@ impl PairState {
     pub fn suspend(&self, now: Instant, until: Instant, reason: impl Into<Arc<str>>) {
         if until > now {
             let mut standing_reason = self.lock_reason();
+            if !self.standing(now).is_suspended() {
+                self.begun.fetch_add(1, Ordering::Relaxed);
+            }
             if self.cell.suspend(self.ceil(until)) {
                 *standing_reason = reason.into();
             }
         }
+    }
+
+    /// How many suspensions have begun: failures that only renewed one that stood not counted.
+    pub fn suspensions(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Makes the pair healthy at once, whatever is under way.

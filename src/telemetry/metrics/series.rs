@@ -1,0 +1,179 @@
+//! The slots of one snapshot's series, and how a request is counted in them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use super::counted::{RouteLabels, RouteSeries, TargetLabels, TargetSeries};
+use super::{Metrics, RequestOutcome};
+use crate::policy::{
+    EndpointId, Environment, Operation, OperationId, PairId, PolicyId, Snapshot, Target,
+};
+use crate::telemetry::{AttemptRecord, RequestRecord};
+
+/// Which way a request went, by the ids of its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// What was invoked.
+    pub operation: OperationId,
+    /// For whom.
+    pub environment: Environment,
+    /// The policy that the model led to; none for the default endpoint.
+    pub policy: Option<PolicyId>,
+}
+
+/// A slot for every route and target of a snapshot. A request finds its own by ids.
+pub struct Series {
+    metrics: Metrics,
+    /// Ordered by key.
+    routes: Box<[Route]>,
+    /// Of requests that never came to an operation.
+    nowhere: Route,
+}
+
+/// The slot of a route, and those of its targets.
+struct Route {
+    key: Option<RouteKey>,
+    labels: RouteLabels,
+    series: OnceLock<Arc<RouteSeries>>,
+    targets: Box<[TargetSlot]>,
+}
+
+struct TargetSlot {
+    /// None: the default endpoint, whose model is the caller's own word and so told nowhere.
+    pair: Option<PairId>,
+    labels: TargetLabels,
+    series: OnceLock<Arc<TargetSeries>>,
+}
+
+impl Series {
+    pub(super) fn new(metrics: Metrics, snapshot: &Snapshot) -> Self {
+        let mut routes = Vec::new();
+        for operation in snapshot.operations.iter() {
+            let name: Arc<str> = format!("{} {}", operation.method, operation.path).into();
+            for environment in Environment::ALL {
+                let mut policies = vec![None];
+                if let Some(found) = &operation.routes {
+                    policies.extend(found.get(environment).policies().map(Some));
+                }
+                policies.sort_unstable();
+                policies.dedup();
+                routes.extend(policies.into_iter().map(|policy| {
+                    let key = RouteKey {
+                        operation: operation.id,
+                        environment,
+                        policy,
+                    };
+                    Route::new(key, operation, name.clone(), snapshot)
+                }));
+            }
+        }
+        routes.sort_unstable_by_key(|route| route.key);
+        Self {
+            metrics,
+            routes: routes.into(),
+            nowhere: Route {
+                key: None,
+                labels: RouteLabels::default(),
+                series: OnceLock::new(),
+                targets: Box::default(),
+            },
+        }
+    }
+
+    /// Counts a request, at its end.
+    pub fn record(&self, record: &RequestRecord) {
+        let route = record.route.and_then(|key| self.find(key));
+        let route = route.unwrap_or(&self.nowhere);
+        let series = route
+            .series
+            .get_or_init(|| self.metrics.route(&route.labels));
+        series.count(record, RequestOutcome::of(record));
+
+        for (place, attempt) in record.attempts.iter().enumerate() {
+            let Some(target) = self.target(route, attempt) else {
+                continue;
+            };
+            let next = record.attempts.get(place + 1);
+            let went_on = next.is_some_and(|next| next.pair != attempt.pair);
+            target.count(attempt, went_on);
+        }
+        let answering = record.attempts.last();
+        if let Some(target) = answering.and_then(|attempt| self.target(route, attempt)) {
+            target.count_answer(record);
+        }
+    }
+
+    fn find(&self, key: RouteKey) -> Option<&Route> {
+        let place = self
+            .routes
+            .binary_search_by_key(&Some(key), |route| route.key);
+        self.routes.get(place.ok()?)
+    }
+
+    fn target<'a>(&self, route: &'a Route, attempt: &AttemptRecord) -> Option<&'a TargetSeries> {
+        let mut slots = route.targets.iter();
+        let slot = slots.find(|slot| slot.pair == attempt.pair)?;
+        let series = slot
+            .series
+            .get_or_init(|| self.metrics.target(&slot.labels));
+        Some(series)
+    }
+
+    /// Every series that a request could be counted in.
+    pub(super) fn labels(&self) -> (HashSet<&RouteLabels>, HashSet<&TargetLabels>) {
+        let routes = || self.routes.iter().chain([&self.nowhere]);
+        let targets = routes().flat_map(|route| &route.targets);
+        (
+            routes().map(|route| &route.labels).collect(),
+            targets.map(|target| &target.labels).collect(),
+        )
+    }
+}
+
+impl Route {
+    fn new(key: RouteKey, operation: &Operation, name: Arc<str>, snapshot: &Snapshot) -> Self {
+        let policy = key.policy.map(|id| snapshot.policy(id));
+        let labels = RouteLabels {
+            operation: name,
+            policy: policy.map_or_else(Arc::default, |policy| policy.name.clone()),
+            environment: Some(key.environment),
+        };
+        let slot = |pair, endpoint: EndpointId, model| {
+            let endpoint = snapshot.endpoint(endpoint);
+            TargetSlot {
+                pair,
+                labels: TargetLabels {
+                    route: labels.clone(),
+                    endpoint: endpoint.name.clone(),
+                    model,
+                    provider: endpoint.provider,
+                    format: operation.format,
+                },
+                series: OnceLock::new(),
+            }
+        };
+        let chain = policy.and_then(|policy| policy.chains.get(key.environment).as_ref());
+        let mut targets: Vec<TargetSlot> = match (chain, key.policy) {
+            (Some(chain), _) => chain
+                .targets()
+                .map(|target: &Target| {
+                    slot(Some(target.pair), target.endpoint, target.model.clone())
+                })
+                .collect(),
+            (None, Some(_)) => Vec::new(),
+            (None, None) => operation
+                .default_endpoint
+                .get(key.environment)
+                .map(|endpoint| slot(None, endpoint, Arc::default()))
+                .into_iter()
+                .collect(),
+        };
+        targets.dedup_by_key(|target| target.pair);
+        Self {
+            key: Some(key),
+            series: OnceLock::new(),
+            targets: targets.into(),
+            labels,
+        }
+    }
+}

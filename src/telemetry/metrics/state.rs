@@ -1,0 +1,98 @@
+//! What is so at the moment of a scrape, told by those who know it.
+
+use std::sync::Arc;
+
+use super::exposition::{Exposition, Kind};
+use crate::policy::Environment;
+
+/// What the gateway knows at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Every pair of the configuration.
+    pub pairs: Vec<PairStatus>,
+    /// Bytes of request bodies that are held.
+    pub buffered_bytes: u64,
+    /// Client connections that are open.
+    pub connections: u64,
+    /// Client connections that were closed at once because there were too many, since the start.
+    pub connections_refused: u64,
+    /// Lines of the access log that were never written, since the start.
+    pub access_log_lines_dropped: u64,
+}
+
+/// How a pair stands.
+#[derive(Clone, Debug)]
+pub struct PairStatus {
+    /// The environment.
+    pub environment: Environment,
+    /// The endpoint's name.
+    pub endpoint: Arc<str>,
+    /// The model's name there.
+    pub model: Arc<str>,
+    /// Whether requests pass it by.
+    pub suspended: bool,
+    /// How many suspensions have begun.
+    pub suspensions: u64,
+}
+
+impl State {
+    pub(super) fn write(&self, out: &mut Exposition) {
+        for pair in &self.pairs {
+            pair.write(out);
+        }
+        out.number(
+            Kind::Gauge,
+            "standin_build_info",
+            "The version that runs; always 1.",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1,
+        );
+        out.single(
+            Kind::Gauge,
+            "standin_buffered_bytes",
+            "Bytes of request bodies that are held, of the most that limits.buffered_bodies allows.",
+            self.buffered_bytes,
+        );
+        out.single(
+            Kind::Gauge,
+            "standin_connections",
+            "Client connections that are open.",
+            self.connections,
+        );
+        out.single(
+            Kind::Counter,
+            "standin_connections_refused_total",
+            "Client connections closed at once because as many were open as limits.connections allows.",
+            self.connections_refused,
+        );
+        out.single(
+            Kind::Counter,
+            "standin_access_log_lines_dropped_total",
+            "Lines of the access log that were never written: the place for them is too slow, or fails.",
+            self.access_log_lines_dropped,
+        );
+    }
+}
+
+impl PairStatus {
+    fn write(&self, out: &mut Exposition) {
+        let labels = [
+            ("environment", self.environment.name()),
+            ("endpoint", &*self.endpoint),
+            ("model", &*self.model),
+        ];
+        out.number(
+            Kind::Gauge,
+            "standin_suspended",
+            "Whether the pair is left out at the moment (1) or not (0).",
+            &labels,
+            u64::from(self.suspended),
+        );
+        out.counter(
+            "standin_suspensions_total",
+            "Suspensions of the pair that have begun.",
+            &labels,
+            self.suspensions,
+        );
+    }
+}
