@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use standin::gateway::choose::{Next, Tried, choose, order};
+use standin::gateway::choose::{Next, choose, order};
+use standin::gateway::places::Places;
 use standin::gateway::suspension::{PairState, Suspensions};
 use standin::policy::{Environment, Pair, Pattern, PolicyId, Routes, WhenAllSuspended};
 
@@ -53,7 +54,7 @@ impl Chain {
     pub fn next(&self) -> Next {
         choose(
             order(0, self.pairs.len()),
-            &Tried::default(),
+            &Places::default(),
             |index| self.pairs[index].standing(self.now),
             WhenAllSuspended::Reject,
         )

@@ -7,7 +7,7 @@ use super::console::{Console, Exit};
 use crate::config::units::show_duration;
 use crate::policy::{
     Backend, Chain, Endpoint, Environment, FailoverPolicy, MODEL, Operation, Pattern, Scheme,
-    Snapshot, StreamRescue, Target, WhenAllSuspended, percent_encode,
+    Snapshot, StreamRescue, Target, TargetBalance, WhenAllSuspended, percent_encode,
 };
 
 /// Say what a request for a model would do: which policy, which targets, which timeouts.
@@ -144,8 +144,8 @@ fn with_policy(
         Some(pattern) => format!("by the pattern {}", pattern.as_str()),
     };
     let mut text = format!("Policy {} matches {model}, {why}.\n\n", policy.name);
-    text.push_str("Targets, in this order:\n");
-    text.push_str(&targets(snapshot, chain, path));
+    text.push_str(&order(policy, chain));
+    text.push_str(&targets(snapshot, policy, chain, path));
     text.push('\n');
     for (what, value) in rules(policy) {
         text.push_str(&format!("  {what:<20} {value}\n"));
@@ -153,16 +153,48 @@ fn with_policy(
     text
 }
 
+/// In which order the targets are asked.
+fn order(policy: &FailoverPolicy, chain: &Chain) -> String {
+    let set = chain.target.len();
+    if set == 1 {
+        return "Targets, in this order:\n".to_owned();
+    }
+    let choice = match &policy.balance {
+        TargetBalance::Weighted => "goes by weight".to_owned(),
+        TargetBalance::Latency => {
+            "falls on the quicker of two, by the time to the first token".to_owned()
+        }
+        TargetBalance::Sticky { header: None } => {
+            "is the same for requests with the same first messages".to_owned()
+        }
+        TargetBalance::Sticky {
+            header: Some(header),
+        } => {
+            format!(
+                "is the same for requests with the same {header}, or without it the same first messages"
+            )
+        }
+    };
+    let then = match chain.fallbacks.len() {
+        0 => "",
+        _ => ", then the rest in this order",
+    };
+    format!(
+        "Targets: the choice among the first {set} {choice};\nafter a failure among those that are left{then}:\n"
+    )
+}
+
 /// The targets with the addresses where they are asked.
-fn targets(snapshot: &Snapshot, chain: &Chain, path: &str) -> String {
+fn targets(snapshot: &Snapshot, policy: &FailoverPolicy, chain: &Chain, path: &str) -> String {
+    let shares = policy.balance != TargetBalance::Latency && chain.target.len() > 1;
     let total: u32 = chain.target.iter().map(|target| target.weight).sum();
     let mut rows = Vec::new();
     for (number, target) in (1..).zip(chain.targets()) {
         let endpoint = snapshot.endpoint(target.endpoint);
         let Target { model, weight, .. } = target;
         let mut what = format!("{number}. {model} at {}", endpoint.name);
-        if number <= chain.target.len() && chain.target.len() > 1 {
-            what.push_str(&format!(", first for {weight} of {total} requests"));
+        if number <= chain.target.len() && shares {
+            what.push_str(&format!(", {weight} of {total} requests"));
         }
         for address in addresses(endpoint, path, model) {
             rows.push((std::mem::take(&mut what), address));
@@ -313,14 +345,72 @@ Targets, in this order:
         let (_, out, _) = explained("production", "gpt-4o-mini", &[]);
         for line in [
             "Policy small-chat matches gpt-4o-mini, by its exact name.",
-            "  1. gpt-4o-mini at openai, first for 3 of 4 requests            https://api.openai.com/v1/chat/completions",
-            "  2. mistral-small-latest at mistral, first for 1 of 4 requests  https://api.mistral.ai/v1/chat/completions",
+            "Targets: the choice among the first 2 goes by weight;",
+            "after a failure among those that are left, then the rest in this order:",
+            "  1. gpt-4o-mini at openai, 3 of 4 requests            https://api.openai.com/v1/chat/completions",
+            "  2. mistral-small-latest at mistral, 1 of 4 requests  https://api.mistral.ai/v1/chat/completions",
             "  all together         no limit",
             "  retries              none: a failed target is left for the next at once",
             "  Retry-After          not waited for",
             "  all suspended        503 with Retry-After",
         ] {
             assert!(out.lines().any(|found| found == line), "{line}\n{out}");
+        }
+    }
+
+    #[test]
+    fn a_set_tells_how_the_choice_falls() {
+        let told = |fields: &str| {
+            let text = format!(
+                "
+listeners: [{{address: 127.0.0.1:1}}]
+authentication: none
+environment: production
+endpoints: {{e: {{url: https://e.example}}}}
+operations: [{{path: /v1/chat/completions, policies: [p]}}]
+policies:
+  p: {{{fields}}}
+"
+            );
+            let snapshot = crate::config::parse(&text, &|_| None).unwrap().snapshot;
+            story(
+                &snapshot,
+                &snapshot.operations[0],
+                Environment::Production,
+                "a",
+            )
+        };
+        let set = "production: {target: [{model: a, endpoint: e}, {model: b, endpoint: e}]}";
+        let list = "production: [{model: a, endpoint: e}, {model: b, endpoint: e}]";
+        for (fields, expected) in [
+            (
+                format!("{set}, balance: latency"),
+                "Targets: the choice among the first 2 falls on the quicker of two, by the time to the first token;
+after a failure among those that are left:
+  1. a at e  https://e.example/v1/chat/completions
+",
+            ),
+            (
+                format!("{set}, balance: sticky"),
+                "Targets: the choice among the first 2 is the same for requests with the same first messages;
+after a failure among those that are left:
+  1. a at e, 1 of 2 requests  https://e.example/v1/chat/completions
+",
+            ),
+            (
+                format!("{set}, balance: sticky, sticky_header: x-session-id"),
+                "is the same for requests with the same x-session-id, or without it the same first messages;",
+            ),
+            (
+                format!("type: round_robin, {list}"),
+                "Policy p matches a, by the pattern *.
+
+Targets: the choice among the first 2 goes by weight;
+",
+            ),
+        ] {
+            let text = told(&fields);
+            assert!(text.contains(expected), "{text}");
         }
     }
 

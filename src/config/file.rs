@@ -189,8 +189,10 @@ shape! {
     struct Policy<'n> {
         kind as "type": &'n str,
         matches as "match": List<&'n str>,
-        production: Chain<'n>,
-        sandbox: Chain<'n>,
+        production: ChainOrList<'n>,
+        sandbox: ChainOrList<'n>,
+        balance: &'n str,
+        sticky_header: &'n str,
         request_timeout: Duration,
         suspend_duration: Duration,
         overall_timeout: Duration,
@@ -203,6 +205,28 @@ shape! {
         failover_on: FailoverOn<'n>,
         stream_rescue: &'n str,
         when_all_suspended: &'n str,
+    }
+}
+
+/// A chain, or of the round-robin types the list that stands in its place.
+#[derive(Debug)]
+pub(super) enum ChainOrList<'n> {
+    Chain(Chain<'n>),
+    List(List<Target<'n>>),
+}
+
+impl<'n> Read<'n> for ChainOrList<'n> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
+        if matches!(node.value, Value::List(_)) {
+            List::read(node, place).map(Self::List)
+        } else {
+            Chain::read(node, place).map(Self::Chain)
+        }
+    }
+
+    #[cfg(test)]
+    fn describe(path: &str, paths: &mut Vec<String>) {
+        Chain::describe(path, paths);
     }
 }
 
@@ -222,17 +246,17 @@ shape! {
     }
 }
 
-/// One target, or a list of them with weights.
+/// One target, or a list of them.
 #[derive(Debug)]
 pub(super) enum TargetSet<'n> {
     One(Box<Target<'n>>),
-    Weighted(List<Target<'n>>),
+    Several(List<Target<'n>>),
 }
 
 impl<'n> Read<'n> for TargetSet<'n> {
     fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         if matches!(node.value, Value::List(_)) {
-            List::read(node, place).map(Self::Weighted)
+            List::read(node, place).map(Self::Several)
         } else {
             Target::read(node, place).map(|target| Self::One(Box::new(target)))
         }

@@ -19,7 +19,8 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::choose::{How, Next, Tried, choose, order};
+use super::balance::Choice;
+use super::choose::{How, Next, choose, order};
 use super::client::{Client, Interrupted};
 use super::deadlines::Deadlines;
 use super::error::Failure;
@@ -31,6 +32,7 @@ use super::judge::{
 use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
+use super::places::Places;
 use super::single::is_about_own_key;
 use super::suspension::{Permit, Standing};
 use super::table::{EndpointLinks, Table};
@@ -44,8 +46,8 @@ pub(super) struct Plan<'a> {
     pub(super) policy: &'a FailoverPolicy,
     pub(super) chain: &'a Chain,
     pub(super) format: Format,
-    /// Which of a weighted target set is first.
-    pub(super) drawn: usize,
+    /// How the choice falls in its target set, where there is one.
+    pub(super) choice: Option<Choice<'a>>,
     /// The request asks for a stream.
     pub(super) streaming: bool,
 }
@@ -90,7 +92,7 @@ pub(super) struct Won<'a> {
 /// A request on its way through its chain.
 pub(super) struct Trip<'a> {
     pub(super) plan: Plan<'a>,
-    tried: Tried,
+    tried: Places,
     /// When the last attempt or wait must be over.
     overall: Option<Instant>,
 }
@@ -99,7 +101,7 @@ impl<'a> Trip<'a> {
     pub(super) fn new(plan: Plan<'a>) -> Self {
         Self {
             plan,
-            tried: Tried::default(),
+            tried: Places::default(),
             overall: plan
                 .policy
                 .overall_timeout
@@ -119,7 +121,9 @@ impl<'a> Trip<'a> {
     ) -> Result<Won<'a>, Failure> {
         loop {
             let (target, permit) = self.next(ledger)?;
-            match self.at_target(target, client, outgoing, ledger).await? {
+            let tried = self.at_target(target, client, outgoing, ledger).await?;
+            self.measure(target, &tried, ledger);
+            match tried {
                 Ok(won) => {
                     succeed(&self.plan, target, permit, &won.held);
                     return Ok(won);
@@ -143,10 +147,14 @@ impl<'a> Trip<'a> {
         loop {
             let now = Instant::now().into_std();
             let pair = |index| plan.table.pair(plan.target(index).pair);
+            let standing = |index| plan.standing(index, now);
+            let chosen = plan
+                .choice
+                .and_then(|choice| choice.pick(&self.open(standing), now));
             let next = choose(
-                order(plan.drawn, plan.chain.len()),
+                order(chosen.unwrap_or(0), plan.chain.len()),
                 &self.tried,
-                |index| plan.standing(index, now),
+                standing,
                 plan.policy.when_all_suspended,
             );
             let (index, how) = match next {
@@ -167,6 +175,35 @@ impl<'a> Trip<'a> {
                 return Ok((plan.target(index), permit));
             }
         }
+    }
+
+    /// Those of the target set that this request could try now.
+    fn open(&self, standing: impl Fn(usize) -> Standing) -> Places {
+        (0..self.plan.chain.target.len())
+            .filter(|&index| !self.tried.contains(index) && standing(index).is_open())
+            .collect()
+    }
+
+    /// Takes account of how long a member of a set took, where the choice depends on it. What failed
+    /// at once must not be the quickest.
+    fn measure(&self, target: &Target, tried: &Result<Won<'a>, Verdict>, ledger: &Ledger) {
+        let plan = &self.plan;
+        let Some(choice) = plan.choice.filter(Choice::measures) else {
+            return;
+        };
+        let set = &plan.chain.target;
+        let member = set.iter().position(|member| member.pair == target.pair);
+        let (Some(member), Some(attempt)) = (member, ledger.current()) else {
+            return;
+        };
+        let took = match tried {
+            Ok(won) if won.held.head().status.is_success() => attempt.duration,
+            Err(verdict) if matches!(verdict.outcome, Outcome::TargetFault(_)) => {
+                attempt.duration.max(plan.policy.request_timeout)
+            }
+            _ => return,
+        };
+        choice.observe(member, took, Instant::now().into_std());
     }
 
     /// Tries one target, again where the policy says so: the outer error ends the request, the

@@ -8,7 +8,7 @@
 //!   body      the whole body, kept once
 //!   route     the model in it, and so the policy     (model_field)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
-//!   ├ choose, suspension, patience                    which target, when
+//!   ├ choose, balance, suspension, patience           which target, when
 //!   ├ exchange (backends, connect, outgoing, address, http1)  one request to one target
 //!   ├ hold (sse, coding)                              what is read before it is shown
 //!   └ judge                                           whose fault a failure is
@@ -23,6 +23,7 @@ mod address;
 mod admit;
 mod attempt;
 mod backends;
+mod balance;
 mod body;
 pub mod choose;
 mod chunked;
@@ -41,6 +42,7 @@ pub mod model_field;
 mod native;
 mod outgoing;
 mod patience;
+pub mod places;
 mod proxy;
 mod relay;
 mod request_id;

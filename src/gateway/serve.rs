@@ -3,6 +3,7 @@
 use super::address::{Address, split_query};
 use super::admit;
 use super::attempt::{Plan, Trip, suspend};
+use super::balance::Kind;
 use super::body;
 use super::client::Client;
 use super::error::{Failure, Rejection};
@@ -90,7 +91,9 @@ pub(super) async fn serve(
                 policy,
                 chain,
                 format: operation.format,
-                drawn: table.draw(policy.id, caller.environment),
+                choice: table
+                    .balancer(policy.id, caller.environment)
+                    .map(|balancer| balancer.choice(Kind::of(model.stream), headers, &body.bytes)),
                 streaming: model.stream,
             };
             let address = match model.in_query {

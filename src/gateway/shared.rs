@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::backends::{BackendReport, Pools};
+use super::balance::Latencies;
 use super::body::HeldBytes;
 use super::connect::Links;
 use super::front::Connections;
@@ -21,6 +22,7 @@ use crate::telemetry::metrics::{Metrics, PairStatus, State};
 pub struct Gateway {
     table: ArcSwap<Table>,
     suspensions: Suspensions,
+    latencies: Latencies,
     links: Links,
     pools: Pools,
     held: HeldBytes,
@@ -40,13 +42,16 @@ impl Gateway {
         links: Links,
         access_log: AccessLog,
     ) -> Result<Self, TableError> {
-        let suspensions = Suspensions::new(Instant::now());
+        let started = Instant::now();
+        let suspensions = Suspensions::new(started);
+        let latencies = Latencies::new(started);
         let pools = Pools::default();
         let metrics = Metrics::default();
-        let table = Table::new(snapshot, &suspensions, &links, &pools, &metrics)?;
+        let table = Table::new(snapshot, &suspensions, &latencies, &links, &pools, &metrics)?;
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             suspensions,
+            latencies,
             links,
             pools,
             held: HeldBytes::default(),
@@ -65,6 +70,7 @@ impl Gateway {
         let table = Table::new(
             snapshot,
             &self.suspensions,
+            &self.latencies,
             &self.links,
             &self.pools,
             &self.metrics,

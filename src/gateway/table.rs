@@ -2,22 +2,21 @@
 //!
 //! A [`Table`] is made when a configuration is installed. It holds the snapshot, and beside each
 //! endpoint the links to its backends and its credential as a header, beside each pair the handle
-//! of its suspension, and beside each chain the order of its weighted draw. A request takes one
+//! of its suspension, and beside each target set how the choice falls in it. A request takes one
 //! `Arc<Table>` when it arrives and keeps it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::backends::{BackendReport, Backends, Pool, Pools};
-use super::choose::WeightedSchedule;
+use super::balance::{Balancer, Latencies};
 use super::connect::{LinkError, Links};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
-    Chain, Endpoint, EndpointId, Environment, PairId, PathRewrite, PolicyId, Provider,
-    QueryParameter, Secret, Snapshot,
+    Chain, Endpoint, EndpointId, Environment, FailoverPolicy, PairId, PathRewrite, PolicyId,
+    Provider, QueryParameter, Secret, Snapshot, Target,
 };
 use crate::provider;
 use crate::telemetry::metrics::{Metrics, Series};
@@ -29,7 +28,7 @@ pub struct Table {
     endpoints: Vec<EndpointLinks>,
     pairs: Vec<Arc<PairState>>,
     /// Two for each policy, in the order of [`Environment::ALL`].
-    draws: Vec<Option<Draw>>,
+    balancers: Vec<Option<Balancer>>,
     secrets: Vec<Secret>,
     series: Series,
 }
@@ -43,6 +42,7 @@ impl Table {
     pub fn new(
         snapshot: Snapshot,
         suspensions: &Suspensions,
+        latencies: &Latencies,
         links: &Links,
         pools: &Pools,
         metrics: &Metrics,
@@ -57,12 +57,15 @@ impl Table {
             .iter()
             .map(|pair| suspensions.resolve(pair))
             .collect();
-        let draws = snapshot
-            .policies
-            .iter()
-            .flat_map(|policy| Environment::ALL.map(|environment| policy.chains.get(environment)))
-            .map(|chain| chain.as_ref().and_then(Draw::new))
-            .collect();
+        let balancer = |policy: &FailoverPolicy, chain: &Chain| {
+            let pair = |target: &Target| snapshot.pair(target.pair);
+            Balancer::new(&policy.balance, &chain.target, pair, latencies)
+        };
+        let mut balancers = Vec::new();
+        for policy in &snapshot.policies {
+            let chains = Environment::ALL.map(|environment| policy.chains.get(environment));
+            balancers.extend(chains.map(|chain| balancer(policy, chain.as_ref()?)));
+        }
         let secrets = snapshot
             .endpoints
             .iter()
@@ -73,7 +76,7 @@ impl Table {
             snapshot,
             endpoints,
             pairs,
-            draws,
+            balancers,
             secrets,
             series,
         })
@@ -99,13 +102,10 @@ impl Table {
         &self.series
     }
 
-    /// Which of a weighted set is the target this time; 0 where there is but one.
-    pub(super) fn draw(&self, policy: PolicyId, environment: Environment) -> usize {
+    /// How the choice falls in a target set; `None` where there is but one target.
+    pub(super) fn balancer(&self, policy: PolicyId, environment: Environment) -> Option<&Balancer> {
         let at = policy.0 as usize * Environment::ALL.len() + environment as usize;
-        self.draws
-            .get(at)
-            .and_then(Option::as_ref)
-            .map_or(0, Draw::next)
+        self.balancers.get(at)?.as_ref()
     }
 
     /// The pools of the endpoints that have one.
@@ -142,27 +142,6 @@ pub enum TableError {
         /// The endpoint's name.
         endpoint: Arc<str>,
     },
-}
-
-/// The turns of a weighted set.
-struct Draw {
-    schedule: WeightedSchedule,
-    ticket: AtomicU64,
-}
-
-impl Draw {
-    fn new(chain: &Chain) -> Option<Self> {
-        let weights: Vec<u32> = chain.target.iter().map(|target| target.weight).collect();
-        (weights.len() > 1).then(|| Self {
-            schedule: WeightedSchedule::new(&weights),
-            ticket: AtomicU64::new(0),
-        })
-    }
-
-    fn next(&self) -> usize {
-        self.schedule
-            .pick(self.ticket.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 /// An endpoint with the way to each of its backends.

@@ -40,6 +40,8 @@ pub struct FailoverPolicy {
     pub request_timeout: Duration,
     /// How long a failed pair is left out at least; zero: nothing is remembered.
     pub suspend_duration: Duration,
+    /// On which target of a set the choice falls.
+    pub balance: TargetBalance,
     /// From the end of the request's body to the end of the last attempt or wait.
     pub overall_timeout: Option<Duration>,
     /// Of a stream: from the start of the attempt to its first event with content.
@@ -65,15 +67,15 @@ pub struct FailoverPolicy {
 /// The targets of a policy in one environment, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// The first choice, at least one. Several are a weighted set: the choice falls by weight,
-    /// the rest are its first fallbacks.
+    /// The first choice, at least one. Several are a set: the choice falls as the policy's
+    /// [`TargetBalance`] says, and after a failure once more among the rest of it.
     pub target: Vec<Target>,
     /// The rest, any number.
     pub fallbacks: Vec<Target>,
 }
 
 impl Chain {
-    /// All targets as written: the target (or the weighted set), then the fallbacks.
+    /// All targets as written: the target (or the set), then the fallbacks.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.target.iter().chain(&self.fallbacks)
     }
@@ -102,10 +104,26 @@ pub struct Target {
     pub endpoint: EndpointId,
     /// What its failures suspend.
     pub pair: PairId,
-    /// Its share in a weighted set, at least 1.
+    /// Its share in a set, at least 1.
     pub weight: u32,
     /// How it is asked to go on with a partial answer.
     pub prefill: Prefill,
+}
+
+/// How the choice falls in a set of targets, among those that are not suspended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TargetBalance {
+    /// In turn, by weight.
+    #[default]
+    Weighted,
+    /// Of two, taken by chance, on the one whose first token comes earlier.
+    Latency,
+    /// On the same one for requests that belong together, by weight.
+    Sticky {
+        /// The request header that says what belongs together; without it (or in a request that
+        /// doesn't have it) the first messages do.
+        header: Option<http::HeaderName>,
+    },
 }
 
 /// How a target is asked to continue a partial answer.

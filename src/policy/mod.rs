@@ -30,7 +30,7 @@ pub use endpoint::{
 };
 pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,
-    Target, WhenAllSuspended,
+    Target, TargetBalance, WhenAllSuspended,
 };
 pub use operation::{Dialect, Format, ModelPlace, Operation, OperationId, Pattern, Routes};
 pub use operations::{NoOperation, Operations};

@@ -10,6 +10,7 @@ mod access_log;
 mod admin;
 mod answers;
 mod backends;
+mod balance;
 mod failover;
 mod front;
 mod judging;

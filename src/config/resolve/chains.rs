@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::super::file::{self, TargetSet};
+use super::super::file::{self, ChainOrList, TargetSet};
 use super::super::place::Place;
-use super::super::read::{Written, items};
+use super::super::read::{Field, List, Written, items};
+use super::balance::{PolicyType, weightless};
 use super::check::{WEIGHT, choice_or, printable, required, small_number};
 use super::names::Names;
 use crate::policy::{
     Chain, Endpoint, Environment, Pair, PairId, PerEnvironment, Prefill, Provider, Target,
-    percent_encode,
+    TargetBalance, percent_encode,
 };
 
 /// What the policies are resolved with.
@@ -55,21 +56,26 @@ struct Link {
 /// The chain of each environment that has one; `None` where something about one is wrong.
 pub(super) fn chains<'n>(
     body: &Written<file::Policy<'n>>,
+    rule: (PolicyType, &TargetBalance),
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
 ) -> Option<PerEnvironment<Option<Chain>>> {
     let policy = &body.value;
     let by_environment = [&policy.production, &policy.sandbox];
-    if by_environment.iter().all(|field| field.is_absent()) {
-        let message = "needs `production` or `sandbox`, or both: {target: {model: M, endpoint: E}}";
+    if by_environment.iter().all(|field| is_absent(field)) {
+        let what = match rule.0 {
+            PolicyType::Failover => "{target: {model: M, endpoint: E}}",
+            PolicyType::RoundRobin | PolicyType::WeightedRoundRobin => "[{model: M, endpoint: E}]",
+        };
+        let message = format!("needs `production` or `sandbox`, or both: {what}");
         place.error(body.line, message);
     }
     let mut chains = PerEnvironment::default();
     let mut complete = true;
     for (environment, field) in Environment::ALL.into_iter().zip(by_environment) {
-        if let Some(written) = field.given() {
+        if let Some(written) = field.given().filter(|_| !is_absent(field)) {
             let place = place.field(environment.name());
-            let chain = chain(environment, written, place, context);
+            let chain = chain(environment, written, rule, place, context);
             complete &= chain.is_some();
             *chains.get_mut(environment) = chain;
         }
@@ -77,27 +83,45 @@ pub(super) fn chains<'n>(
     complete.then_some(chains)
 }
 
+/// Whether an environment has no targets: an empty list, as WSO2's policies have it, is none.
+fn is_absent(field: &Field<ChainOrList<'_>>) -> bool {
+    match field.value() {
+        Some(ChainOrList::List(list)) => list.is_empty(),
+        _ => field.is_absent(),
+    }
+}
+
 fn chain<'n>(
     environment: Environment,
-    written: &Written<file::Chain<'n>>,
+    written: &Written<ChainOrList<'n>>,
+    (kind, balance): (PolicyType, &TargetBalance),
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
 ) -> Option<Chain> {
-    let at = place.field("target");
-    let what = "the first choice: {model: M, endpoint: E}";
-    let first = required(&written.value.target, at, written.line, what)
-        .map(|set| target_set(environment, set, at, context));
-    let at = place.field("fallbacks");
-    let mut fallbacks = Vec::new();
-    for (index, Written { line, value }) in items(&written.value.fallbacks) {
-        let place = at.item(index);
-        refuse_weight(value, place);
-        fallbacks.push(target(environment, value, *line, place, context));
-    }
-    let chain = Chain {
-        target: first?.into_iter().collect::<Option<_>>()?,
-        fallbacks: fallbacks.into_iter().collect::<Option<_>>()?,
-    };
+    let weightless = weightless(kind, balance);
+    let chain = match (&written.value, kind) {
+        (ChainOrList::Chain(chain), PolicyType::Failover) => {
+            let place = (written.line, place);
+            target_and_fallbacks(environment, chain, weightless, place, context)
+        }
+        (ChainOrList::List(list), PolicyType::RoundRobin | PolicyType::WeightedRoundRobin) => {
+            let target = set(environment, list, weightless, place, context);
+            Some(Chain {
+                target: target.into_iter().collect::<Option<_>>()?,
+                fallbacks: Vec::new(),
+            })
+        }
+        (ChainOrList::List(_), PolicyType::Failover) => {
+            let message = "must be fields, {target: …, fallbacks: […]}; a list is for `type: round_robin` or `weighted_round_robin`";
+            place.error(written.line, message);
+            None
+        }
+        (ChainOrList::Chain(_), PolicyType::RoundRobin | PolicyType::WeightedRoundRobin) => {
+            let message = "must be a list with this `type`: [{model: M, endpoint: E}]; `target` and `fallbacks` are for `type: failover`";
+            place.error(written.line, message);
+            None
+        }
+    }?;
     let mut pairs = BTreeSet::new();
     if let Some(again) = chain.targets().find(|target| !pairs.insert(target.pair)) {
         let message = format!(
@@ -109,35 +133,73 @@ fn chain<'n>(
     (!chain.is_empty()).then_some(chain)
 }
 
+fn target_and_fallbacks<'n>(
+    environment: Environment,
+    chain: &file::Chain<'n>,
+    weightless: Option<&str>,
+    (line, place): (usize, Place<'_>),
+    context: &mut Context<'_, 'n>,
+) -> Option<Chain> {
+    let at = place.field("target");
+    let what = "the first choice: {model: M, endpoint: E}";
+    let first = required(&chain.target, at, line, what)
+        .map(|set| target_set(environment, set, weightless, at, context));
+    let at = place.field("fallbacks");
+    let mut fallbacks = Vec::new();
+    for (index, Written { line, value }) in items(&chain.fallbacks) {
+        let place = at.item(index);
+        refuse_weight(value, Some(ALONE), place);
+        fallbacks.push(target(environment, value, *line, place, context));
+    }
+    Some(Chain {
+        target: first?.into_iter().collect::<Option<_>>()?,
+        fallbacks: fallbacks.into_iter().collect::<Option<_>>()?,
+    })
+}
+
 fn target_set<'n>(
     environment: Environment,
     written: &Written<TargetSet<'n>>,
+    weightless: Option<&str>,
     place: Place<'_>,
     context: &mut Context<'_, 'n>,
 ) -> Vec<Option<Target>> {
     match &written.value {
         TargetSet::One(only) => {
-            refuse_weight(only, place);
+            refuse_weight(only, Some(ALONE), place);
             vec![target(environment, only, written.line, place, context)]
         }
-        TargetSet::Weighted(list) => {
+        TargetSet::Several(list) => {
             if list.is_empty() {
                 let message = "is empty; at least one: {model: M, endpoint: E}";
                 place.error(written.line, message);
             }
-            let resolve = |(index, item): (usize, &Option<Written<file::Target<'n>>>)| {
-                let Written { line, value } = item.as_ref()?;
-                target(environment, value, *line, place.item(index), context)
-            };
-            list.iter().enumerate().map(resolve).collect()
+            set(environment, list, weightless, place, context)
         }
     }
 }
 
-fn refuse_weight(target: &file::Target<'_>, place: Place<'_>) {
-    if let Some(weight) = target.weight.given() {
-        let message = "counts only among several targets, in a list under `target`; leave it out";
-        place.field("weight").error(weight.line, message);
+fn set<'n>(
+    environment: Environment,
+    list: &List<file::Target<'n>>,
+    weightless: Option<&str>,
+    place: Place<'_>,
+    context: &mut Context<'_, 'n>,
+) -> Vec<Option<Target>> {
+    let resolve = |(index, item): (usize, &Option<Written<file::Target<'n>>>)| {
+        let Written { line, value } = item.as_ref()?;
+        let place = place.item(index);
+        refuse_weight(value, weightless, place);
+        target(environment, value, *line, place, context)
+    };
+    list.iter().enumerate().map(resolve).collect()
+}
+
+const ALONE: &str = "counts only among several targets, in a list under `target`; leave it out";
+
+fn refuse_weight(target: &file::Target<'_>, why: Option<&str>, place: Place<'_>) {
+    if let (Some(weight), Some(why)) = (target.weight.given(), why) {
+        place.field("weight").error(weight.line, why);
     }
 }
 

@@ -144,6 +144,15 @@ pub(super) fn url_template(text: &str) -> Result<Option<PathTemplate>, Option<&'
     Ok(PathTemplate::parse(text)?)
 }
 
+/// The name of a header.
+pub(super) fn header_name(written: &Written<&str>, place: Place<'_>) -> Option<http::HeaderName> {
+    let name = written.value.try_into().ok();
+    if name.is_none() {
+        place.error(written.line, "is no name of a header, such as x-session-id");
+    }
+    name
+}
+
 /// Whether `text` is an absolute path of a URL without a query, every character of it allowed there.
 pub(super) fn is_url_path(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);

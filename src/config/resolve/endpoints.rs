@@ -11,8 +11,8 @@ use super::super::read::{Entry, Field, Named, Written, entries, items};
 use super::super::secret;
 use super::super::sources::Sources;
 use super::check::{
-    TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, is_url_path, printable, required,
-    small_number, url_template,
+    TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, header_name, is_url_path, printable,
+    required, small_number, url_template,
 };
 use super::listeners::of_file;
 use super::url;
@@ -211,10 +211,7 @@ fn balance(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Balance {
 fn affinity_header(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Option<String> {
     let what = "with `balance: consistent` it names the request header that is hashed";
     let written = required(&body.value.affinity_header, place, body.line, what)?;
-    let Ok(name) = http::HeaderName::try_from(written.value) else {
-        place.error(written.line, "is no name of a header, such as x-session-id");
-        return None;
-    };
+    let name = header_name(written, place)?;
     if KEPT_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-standin-") {
         let message = "is a header that the gateway keeps to itself; name one that it passes on, such as x-session-id";
         place.error(written.line, message);

@@ -9,6 +9,7 @@
 //! right, so that one mistake is one error.
 
 mod admin;
+mod balance;
 mod callers;
 mod chains;
 mod check;

@@ -217,7 +217,7 @@ fn policies(
                 formats::check_chains(resolved, path, context.endpoints, at, name.line);
             }
             let matches = routes::matches_of(context.file, policy);
-            table.add(resolved, matches, at, name.line);
+            table.add(resolved, &matches, at, name.line);
         }
     }
     table.finish()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::file;
 use super::super::place::Place;
 use super::super::read::{Entry, Field, List, Written, items};
+use super::balance::{PolicyType, target_balance, warn_of_no_set};
 use super::chains::{Context, chains};
 use super::check::{TIMEOUT, WAIT, choice_or, duration, printable, small_number};
 use super::failover_on::failover_on;
@@ -39,15 +40,13 @@ pub(super) fn policy<'n>(
     printable(&name, place);
     let body = entry.body.as_ref()?;
     let policy = &body.value;
-    choice_or(
-        &policy.kind,
-        place.field("type"),
-        &[("failover", ())],
-        "policy types",
-        (),
-    );
+    let kind = PolicyType::of(policy, place);
     check_matches(&policy.matches, place.field("match"));
-    let chains = chains(body, place, context);
+    let balance = target_balance(policy, kind, place);
+    let chains = chains(body, (kind, &balance), place, context);
+    if let Some(chains) = &chains {
+        warn_of_no_set(policy, chains, place);
+    }
     let timeouts = timeouts(policy, place);
     let retries = small_number(&policy.retries, place.field("retries"), &RETRIES);
     let retries = retries.unwrap_or_default();
@@ -61,6 +60,7 @@ pub(super) fn policy<'n>(
     Some(FailoverPolicy {
         id,
         name: Arc::from(entry.name),
+        balance,
         request_timeout: timeouts.request,
         overall_timeout: timeouts.overall,
         first_token_timeout: timeouts.first_token,

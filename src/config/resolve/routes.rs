@@ -5,27 +5,45 @@ use std::collections::HashMap;
 use super::super::file::File;
 use super::super::place::Place;
 use super::super::read::{List, entries};
+use super::balance::PolicyType;
 use crate::policy::{Environment, FailoverPolicy, Pattern, PerEnvironment, Routes};
 
 /// The routes of one operation while its policies are collected.
 #[derive(Default)]
 pub(super) struct Table<'t> {
-    environments: PerEnvironment<Matches<'t>>,
+    environments: PerEnvironment<Claims<'t>>,
 }
 
 /// Who claimed a name or a pattern first.
 #[derive(Default)]
-struct Matches<'t> {
+struct Claims<'t> {
     exact: HashMap<&'t str, &'t FailoverPolicy>,
     patterns: HashMap<Pattern, &'t FailoverPolicy>,
     /// The patterns in the order of the file, which decides between two of one length.
     order: Vec<Pattern>,
 }
 
-/// What a policy's `match` lists; `None`: nothing, it matches the models of its targets.
-pub(super) fn matches_of<'f, 'n>(file: &'f File<'n>, index: usize) -> Option<&'f List<&'n str>> {
-    let entry = entries(&file.policies).get(index)?;
-    entry.body.as_ref()?.value.matches.value()
+/// What a policy matches.
+pub(super) enum Matches<'f> {
+    /// What its `match` lists.
+    Listed(&'f List<&'f str>),
+    /// The models of its targets.
+    Targets,
+    /// Every model that no other policy matches.
+    All,
+}
+
+/// What the `match` of a policy says, or its type where it has none.
+pub(super) fn matches_of<'f>(file: &'f File<'_>, index: usize) -> Matches<'f> {
+    let entry = entries(&file.policies).get(index);
+    let Some(body) = entry.and_then(|entry| entry.body.as_ref()) else {
+        return Matches::Targets;
+    };
+    match (body.value.matches.value(), PolicyType::peek(&body.value)) {
+        (Some(list), _) => Matches::Listed(list),
+        (None, PolicyType::Failover) => Matches::Targets,
+        (None, PolicyType::RoundRobin | PolicyType::WeightedRoundRobin) => Matches::All,
+    }
 }
 
 impl<'t> Table<'t> {
@@ -33,7 +51,7 @@ impl<'t> Table<'t> {
     pub(super) fn add(
         &mut self,
         policy: &'t FailoverPolicy,
-        matches: Option<&'t List<&'t str>>,
+        matches: &Matches<'t>,
         place: Place<'_>,
         line: usize,
     ) {
@@ -43,11 +61,12 @@ impl<'t> Table<'t> {
             };
             let claims = self.environments.get_mut(environment);
             let conflict = match matches {
-                Some(list) => {
+                Matches::Listed(list) => {
                     let texts = list.iter().flatten().map(|written| written.value);
                     claims.claim(policy, texts.map(|text| (text, Pattern::parse(text))))
                 }
-                None => {
+                Matches::All => claims.claim(policy, [("*", Pattern::parse("*"))].into_iter()),
+                Matches::Targets => {
                     let models = chain.target.iter().map(|target| &*target.model);
                     claims.claim(policy, models.map(|model| (model, None)))
                 }
@@ -75,7 +94,7 @@ impl<'t> Table<'t> {
     }
 }
 
-impl<'t> Matches<'t> {
+impl<'t> Claims<'t> {
     /// Notes whose the names are; the first that is another policy's already.
     fn claim(
         &mut self,

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::policy::{
     Authentication, Balance, Environment, Format, HttpVersion, KeyDigest, PairId, PolicyId,
-    Prefill, Provider, Scheme, StreamRescue, WhenAllSuspended,
+    Prefill, Provider, Scheme, StreamRescue, TargetBalance, WhenAllSuspended,
 };
 
 /// The smallest configuration, as JSON, which is YAML too.
@@ -211,6 +211,80 @@ fn the_match_defaults_to_each_environments_own_target() {
     let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
     let weights: Vec<_> = chain.target.iter().map(|target| target.weight).collect();
     assert_eq!(weights, [3, 1]);
+}
+
+/// WSO2's policies: a list for each environment, an empty one for none, and every model of the
+/// operation that no other policy matches.
+#[test]
+fn round_robin_is_a_list() {
+    let target = |model: &str, weight: Option<u32>| {
+        let mut target = json!({"model": model, "endpoint": "openai"});
+        if let Some(weight) = weight {
+            target["weight"] = json!(weight);
+        }
+        target
+    };
+    for (kind, weights, expected) in [
+        ("round_robin", [None, None], [1, 1]),
+        ("weighted_round_robin", [Some(80), None], [80, 1]),
+    ] {
+        let list = json!([target("a", weights[0]), target("b", weights[1])]);
+        let Configuration {
+            snapshot, warnings, ..
+        } = accepted(&[
+            ("policies.chat.type", json!(kind)),
+            ("policies.chat.production", list),
+            ("policies.chat.sandbox", json!([])),
+            ("policies.chat.suspend_duration", json!(5)),
+            ("policies.other.production.target", target("a", None)),
+            ("operations[0].policies[1]", json!("other")),
+        ]);
+        assert_eq!(warnings, Vec::<String>::new());
+        let policy = &snapshot.policies[0];
+        assert_eq!(policy.balance, TargetBalance::Weighted);
+        assert!(policy.chains.sandbox.is_none());
+        let chain = policy.chains.production.as_ref().unwrap();
+        assert!(chain.fallbacks.is_empty());
+        let weights: Vec<_> = chain.target.iter().map(|target| target.weight).collect();
+        assert_eq!(weights, expected);
+        for (model, name) in [("a", "other"), ("b", "chat"), ("anything", "chat")] {
+            let operation = &snapshot.operations[0];
+            let found = snapshot.route(operation, Environment::Production, model);
+            assert_eq!(&*found.unwrap().name, name, "{model}");
+        }
+    }
+}
+
+#[test]
+fn how_the_choice_falls() {
+    let set = json!([{"model": "a", "endpoint": "openai"}, {"model": "b", "endpoint": "openai"}]);
+    for (balance, header, expected) in [
+        (json!(null), json!(null), TargetBalance::Weighted),
+        (json!("weighted"), json!(null), TargetBalance::Weighted),
+        (json!("latency"), json!(null), TargetBalance::Latency),
+        (
+            json!("sticky"),
+            json!(null),
+            TargetBalance::Sticky { header: None },
+        ),
+        (
+            json!("sticky"),
+            json!("X-Session-Id"),
+            TargetBalance::Sticky {
+                header: Some("x-session-id".parse().unwrap()),
+            },
+        ),
+    ] {
+        let Configuration {
+            snapshot, warnings, ..
+        } = accepted(&[
+            ("policies.chat.production.target", set.clone()),
+            ("policies.chat.balance", balance),
+            ("policies.chat.sticky_header", header),
+        ]);
+        assert_eq!(snapshot.policies[0].balance, expected);
+        assert_eq!(warnings, Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -596,6 +670,10 @@ fn warnings_name_what_is_probably_not_meant() {
                 json!({"url": "http://openai.example", "tls": {"sni": "x.example"}}),
             )],
             "endpoints.openai.tls: has no effect: no address of the endpoint is https://",
+        ),
+        (
+            vec![("policies.chat.balance", json!("sticky"))],
+            "policies.chat.balance: has no effect: no `target` of the policy is a list of several",
         ),
         (
             vec![("policies.chat.overall_timeout", json!("30s"))],

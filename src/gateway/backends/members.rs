@@ -11,7 +11,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection, Selection
 use pingora_load_balancing::{Backend as Listed, Extensions};
 use sha2::{Digest, Sha256};
 
-use super::super::choose::WeightedSchedule;
+use super::super::balance::WeightedSchedule;
 use super::super::connect::Link;
 use super::state::BackendState;
 use crate::policy::{Backend, Balance, Endpoint};

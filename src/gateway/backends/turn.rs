@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::super::choose::Tried;
+use super::super::places::Places;
 use super::members::{Member, Members, Walk, step};
 use super::pools::Pool;
 use super::state::WHOLE;
@@ -40,7 +40,7 @@ impl Turn {
 pub(in super::super) struct Several {
     pool: Arc<Pool>,
     members: Arc<Members>,
-    tried: Tried,
+    tried: Places,
     /// Nobody is healthy, so health is no reason to leave anybody out.
     all_down: bool,
     key: Option<Key>,
@@ -65,7 +65,7 @@ impl Several {
         });
         Self {
             all_down: pool.is_down(),
-            tried: Tried::default(),
+            tried: Places::default(),
             key,
             members,
             pool,
@@ -120,7 +120,7 @@ impl Several {
     }
 
     /// Who has the fewest requests under way for its weight, this one counted; of equals in turn.
-    fn least_busy(&self, passed: &Tried) -> Option<usize> {
+    fn least_busy(&self, passed: &Places) -> Option<usize> {
         let load = |index: usize| {
             let member = &self.members.list[index];
             let load = u64::from(member.state.in_flight()) + 1;

@@ -804,6 +804,7 @@ fn policy(suspend_duration: Duration) -> FailoverPolicy {
         id: PolicyId(0),
         name: Arc::from("chat"),
         chains: PerEnvironment::default(),
+        balance: crate::policy::TargetBalance::default(),
         request_timeout: SECOND,
         suspend_duration,
         overall_timeout: None,

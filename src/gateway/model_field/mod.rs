@@ -32,6 +32,7 @@
 //! nesting costs no stack (it is limited to 127 levels, as in `serde_json`).
 //! `benches/model_field.rs` measures it.
 
+mod conversation;
 mod error;
 #[cfg(test)]
 mod properties;
@@ -43,6 +44,7 @@ mod tests;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use conversation::first_messages;
 pub use error::ModelFieldError;
 use scanner::Scanner;
 

@@ -135,7 +135,7 @@ impl<'a> Scanner<'a> {
 
     /// From `[` to the first element of an array; false: to past its `]`.
     #[inline]
-    fn enter_array(&mut self) -> bool {
+    pub(super) fn enter_array(&mut self) -> bool {
         self.at += 1;
         let empty = self.next() == b']';
         if empty {
@@ -146,7 +146,7 @@ impl<'a> Scanner<'a> {
 
     /// From behind an element to the next one of the array; false: to past its `]`.
     #[inline]
-    fn next_element(&mut self) -> Result<bool> {
+    pub(super) fn next_element(&mut self) -> Result<bool> {
         let more = match self.next() {
             b',' => true,
             b']' => false,

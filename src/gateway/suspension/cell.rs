@@ -41,6 +41,11 @@ impl<Time> Standing<Time> {
         matches!(self, Self::Suspended { .. })
     }
 
+    /// Whether a request may go to it as if nothing had happened: it is healthy, or would be probed.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Healthy | Self::Ended)
+    }
+
     /// The same with its time in another unit.
     pub fn map<Other>(self, convert: impl FnOnce(Time) -> Other) -> Standing<Other> {
         match self {

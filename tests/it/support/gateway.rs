@@ -91,6 +91,13 @@ impl Setup {
         self.other_policy(name, fields)
     }
 
+    /// A policy of the chat operation that says its `type` itself.
+    pub fn policy_of_type(mut self, name: &str, fields: &str) -> Self {
+        self.names.push(name.to_owned());
+        let _ = write!(self.policies, "  {name}:\n{}", indented(fields, 4));
+        self
+    }
+
     /// A policy for another operation, which lists it itself.
     pub fn other_policy(mut self, name: &str, fields: &str) -> Self {
         let _ = write!(
