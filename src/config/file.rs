@@ -141,9 +141,11 @@ shape! {
 
 shape! {
     struct Operation<'n> {
+        preset: &'n str,
         method: &'n str,
         path: &'n str,
         model_in: ModelPlace<'n>,
+        answer: &'n str,
         default_endpoint: DefaultEndpoint<'n>,
         policies: List<&'n str>,
     }

@@ -74,6 +74,11 @@ impl Address {
         self.in_path.clone().map(|model| &self.path[model])
     }
 
+    /// Up to the `?`.
+    pub(super) const fn path(&self) -> &str {
+        &self.path
+    }
+
     /// From the `?` on.
     pub(super) const fn query(&self) -> &str {
         &self.query

@@ -6,14 +6,16 @@ use sha2::{Digest, Sha256};
 
 use super::address::split_query;
 use super::error::Rejection;
+use super::form_field::{self, FormError};
 use crate::policy::{
     Authentication, Caller, Captured, KeyDigest, ModelPlace, NoOperation, Operation, Snapshot,
 };
 
 /// Where a caller's key may stand besides `authorization: Bearer`.
-const KEY_HEADERS: [HeaderName; 2] = [
+const KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
 ];
 
 /// Who calls, by the key in the request.
@@ -29,7 +31,7 @@ pub(super) fn authenticate<'a>(
         Authentication::Keys(callers) => callers,
     };
     let key = key(headers).ok_or_else(|| {
-        Rejection::unauthorized("No API key in the request. Send `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`.")
+        Rejection::unauthorized("No API key in the request. Send `Authorization: Bearer KEY`, `x-api-key: KEY`, `api-key: KEY` or `x-goog-api-key: KEY`.")
     })?;
     callers
         .find(&KeyDigest(Sha256::digest(key).into()))
@@ -77,6 +79,8 @@ pub(super) fn operation<'a>(
 pub(super) enum BodyKind {
     /// JSON, or a body that doesn't say what it is.
     Json,
+    /// A form, with this boundary.
+    Form(String),
     /// Not at all.
     Other,
 }
@@ -94,19 +98,17 @@ pub(super) fn readable(
 ) -> Result<BodyKind, Rejection> {
     let headers = &request.headers;
     let must_be_read = operation.model_in == ModelPlace::Body;
-    let kind = match headers.get(header::CONTENT_TYPE) {
-        None => BodyKind::Json,
-        Some(kind) if is_json(kind.as_bytes()) => BodyKind::Json,
-        Some(kind) if must_be_read => {
-            return Err(Rejection::unsupported(
-                "unsupported_content_type",
-                format!(
-                    "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`."
-                ),
-            ));
-        }
-        Some(_) => BodyKind::Other,
-    };
+    let kind = body_kind(headers)?;
+    if let (BodyKind::Other, true, Some(kind)) =
+        (&kind, must_be_read, headers.get(header::CONTENT_TYPE))
+    {
+        return Err(Rejection::unsupported(
+            "unsupported_content_type",
+            format!(
+                "A body of content-type {kind:?} can't be read for its model. Send JSON with `content-type: application/json`, or a form as `multipart/form-data`."
+            ),
+        ));
+    }
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
         && !matches!(kind, BodyKind::Other)
@@ -129,6 +131,26 @@ pub(super) fn readable(
         return Err(Rejection::length_required());
     }
     Ok(kind)
+}
+
+/// What the body is, by its content-type.
+///
+/// # Errors
+/// 400 for a form whose boundary can't be told.
+fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Rejection> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(kind) = types.next() else {
+        return Ok(BodyKind::Json);
+    };
+    match form_field::boundary(kind.as_bytes()) {
+        _ if is_json(kind.as_bytes()) => Ok(BodyKind::Json),
+        None => Ok(BodyKind::Other),
+        Some(Ok(boundary)) if types.next().is_none() => Ok(BodyKind::Form(boundary)),
+        Some(_) => {
+            let message = FormError::Boundary.to_string();
+            Err(Rejection::bad_request("invalid_body", message))
+        }
+    }
 }
 
 /// The length that the request's head promises. Its framing was checked before.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::client::Gone;
 use crate::policy::Dialect;
+use crate::provider::google_status;
 
 /// Why a request ends without an upstream's answer.
 #[derive(Clone, Debug)]
@@ -210,12 +211,51 @@ pub(super) struct ErrorAnswer {
     pub(super) body: Bytes,
 }
 
+/// `OpenAI`'s shape in every operation, and what the clients of other APIs look for besides.
 #[derive(Serialize)]
 struct Envelope<'a> {
-    /// What Anthropic's clients look for; the rest is `OpenAI`'s shape in every operation.
+    error: ErrorBody<'a>,
+    /// Anthropic's.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    error: ErrorBody<'a>,
+    /// Bedrock's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(error: ErrorBody<'a>, dialect: Dialect, status: StatusCode) -> Self {
+        let google = (dialect == Dialect::Gemini).then(|| google_status(status.as_u16()));
+        Self {
+            kind: (dialect == Dialect::Anthropic).then_some("error"),
+            message: (dialect == Dialect::Bedrock).then_some(error.message),
+            error: match google {
+                // Gemini's clients take the code for the HTTP status.
+                Some(name) => ErrorBody {
+                    code: Code::Number(status.as_u16()),
+                    status: Some(name),
+                    reason: Some(error.code),
+                    ..error
+                },
+                None => error,
+            },
+        }
+    }
+}
+
+/// Where Bedrock's clients look for the kind of an error.
+const AMAZON_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// The kind of a Bedrock error, as its API reference lists them.
+const fn amazon_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        429 => "ThrottlingException",
+        400..=499 => "ValidationException",
+        502..=504 => "ServiceUnavailableException",
+        _ => "InternalServerException",
+    }
 }
 
 #[derive(Serialize)]
@@ -224,9 +264,22 @@ struct ErrorBody<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     param: (),
-    code: &'a str,
+    code: Code<'a>,
+    /// Google's name for the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    /// What the code is elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Code<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<&'a [FailedAttempt]>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Code<'a> {
+    Word(&'a str),
+    Number(u16),
 }
 
 /// The answer to a failure; `None` where nobody is there to get one, or one has begun.
@@ -239,7 +292,9 @@ pub(super) fn answer(failure: &Failure, dialect: Dialect) -> Option<ErrorAnswer>
                 message: &rejection.message,
                 kind: rejection.kind,
                 param: (),
-                code: rejection.code,
+                code: Code::Word(rejection.code),
+                status: None,
+                reason: None,
                 attempts: None,
             },
         ),
@@ -250,15 +305,19 @@ pub(super) fn answer(failure: &Failure, dialect: Dialect) -> Option<ErrorAnswer>
                 message: &exhausted.message,
                 kind: "failover_error",
                 param: (),
-                code: exhausted.code,
+                code: Code::Word(exhausted.code),
+                status: None,
+                reason: None,
                 attempts: Some(&exhausted.attempts),
             },
         ),
         Failure::ClientGone | Failure::Broken => return None,
     };
-    let kind = (dialect == Dialect::Anthropic).then_some("error");
+    if dialect == Dialect::Bedrock {
+        headers.push((AMAZON_TYPE, HeaderValue::from_static(amazon_type(status))));
+    }
     // Only strings and numbers: this can't fail.
-    let body = serde_json::to_vec(&Envelope { kind, error }).unwrap_or_default();
+    let body = serde_json::to_vec(&Envelope::of(error, dialect, status)).unwrap_or_default();
     headers.push((
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),

@@ -47,6 +47,8 @@ pub(super) async fn begin(
     outgoing: &Outgoing,
     target: Option<&Target>,
 ) -> Result<Exchange, ExchangeFault> {
+    let written_out = outgoing.written_out(target);
+    let outgoing = written_out.as_ref().unwrap_or(outgoing);
     let mut last = ExchangeFault::Refused;
     let mut turn = endpoint.backends().turn(|name| outgoing.header(name));
     while let Some(backend) = turn.next() {

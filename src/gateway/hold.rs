@@ -6,6 +6,7 @@
 //! | an error | it is whole, up to 64 KiB: its body decides more than its status |
 //! | a success that is no stream | it is whole and, if JSON, well-formed, up to `limits.response_body` |
 //! | a stream | its first event with content, up to 64 KiB |
+//! | a stream of Amazon's binary events | its first bytes |
 //!
 //! What outgrows its bound is shown as it comes: by then it is most of an answer.
 
@@ -118,6 +119,9 @@ pub(super) async fn hold(
     if exchange.head.status.is_success() && is_event_stream(&exchange.head) {
         return hold_stream(client, exchange, plan, deadlines).await;
     }
+    if exchange.head.status.is_success() && is_amazon_stream(&exchange.head) {
+        return hold_first(client, exchange, deadlines).await;
+    }
     let limit = if exchange.head.status.is_success() {
         plan.table.snapshot.limits.response_body
     } else {
@@ -133,6 +137,38 @@ pub(super) fn is_event_stream(head: &ResponseHeader) -> bool {
         let name = b"text/event-stream";
         kind.len() >= name.len() && kind[..name.len()].eq_ignore_ascii_case(name)
     })
+}
+
+/// Whether an answer is a stream of Amazon's binary events, which are not read: it goes to the client
+/// from its first bytes on.
+fn is_amazon_stream(head: &ResponseHeader) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| {
+        kind.as_bytes()
+            .starts_with(b"application/vnd.amazon.eventstream")
+    })
+}
+
+/// Holds a stream that can't be read until something of it is here.
+async fn hold_first(
+    client: &mut Client<'_>,
+    mut exchange: Exchange,
+    deadlines: &Deadlines,
+) -> Result<Held, Judged> {
+    let deadline = Some(deadlines.first_content());
+    match client.wait(deadline, exchange.read()).await {
+        Ok(Ok(Some(piece))) => Ok(Held::Large(Large {
+            exchange,
+            begun: vec![piece],
+        })),
+        Ok(Ok(None)) => Err(ExchangeFault::EmptyStream.into()),
+        Ok(Err(fault)) => Err(fault.into()),
+        Err(Interrupted::ClientGone) => Err(Judged::ClientGone),
+        Err(Interrupted::Deadline) => {
+            let fault = ExchangeFault::FirstTokenTimeout;
+            Err(Judged::Verdict(deadlines.missed(fault)))
+        }
+    }
 }
 
 async fn hold_whole(

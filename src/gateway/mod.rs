@@ -6,7 +6,7 @@
 //! └ serve     the life of a request
 //!   admit     who calls what
 //!   body      the whole body, kept once
-//!   route     the model in it, and so the policy     (model_field)
+//!   route     the model in it, and so the policy     (model_field, form_field, mentions)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
 //!   ├ choose, balance, suspension, patience           which target, when
 //!   ├ exchange (backends, connect, outgoing, address, http1)  one request to one target
@@ -16,7 +16,7 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `single` and `native` are the ways of what no policy names; `table` is the configuration made
+//! `single` and `native` are the ways of what no policy names; `models` tells which models there are; `table` is the configuration made
 //! ready; `ledger` remembers the attempts.
 
 mod address;
@@ -33,12 +33,15 @@ mod connect;
 mod deadlines;
 mod error;
 mod exchange;
+pub mod form_field;
 mod front;
 mod hold;
 mod http1;
 pub mod judge;
 mod ledger;
+mod mentions;
 pub mod model_field;
+mod models;
 mod native;
 mod outgoing;
 mod patience;

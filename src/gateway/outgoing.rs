@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -17,6 +16,7 @@ use super::address::Address;
 use super::backends::Member;
 use super::http1::HOP_BY_HOP;
 use super::judge::ExchangeFault;
+use super::mentions::Mentions;
 use super::respond::REQUEST_ID;
 use super::table::EndpointLinks;
 use crate::policy::Target;
@@ -29,20 +29,20 @@ pub(super) struct Outgoing {
     /// The header that names the model, as it came.
     model_header: Option<(HeaderName, HeaderValue)>,
     body: Bytes,
-    /// Where the model's JSON string stands in the body.
-    model: Option<Range<usize>>,
+    /// Where the body names the model.
+    mentions: Mentions,
 }
 
 impl Outgoing {
     /// Prepares what `request` says for sending. `model_header` is the one that names the model,
-    /// `model` where it stands in the body. `judged`: the answer will be read, so it is asked for
+    /// `mentions` where the body does. `judged`: the answer will be read, so it is asked for
     /// uncompressed.
     pub(super) fn new(
         request: &RequestHeader,
         address: Address,
         model_header: Option<&HeaderName>,
         body: Bytes,
-        model: Option<Range<usize>>,
+        mentions: Mentions,
         judged: bool,
     ) -> Self {
         let mut headers = Vec::with_capacity(request.headers.len());
@@ -67,20 +67,26 @@ impl Outgoing {
             model_header: place.map(|place| headers.remove(place)),
             headers,
             body,
-            model,
+            mentions,
         }
     }
 
-    /// The same request with another body, whose model stands at `model`.
-    pub(super) fn with_body(&self, body: Bytes, model: Option<Range<usize>>) -> Self {
+    /// The same request with another body, which names the model so.
+    pub(super) fn with_body(&self, body: Bytes, mentions: Mentions) -> Self {
         Self {
             method: self.method.clone(),
             address: self.address.clone(),
             headers: self.headers.clone(),
             model_header: self.model_header.clone(),
             body,
-            model,
+            mentions,
         }
+    }
+
+    /// The request as `target` gets it, where its body can't be spliced of three pieces.
+    pub(super) fn written_out(&self, target: Option<&Target>) -> Option<Self> {
+        let body = self.mentions.written_out(&self.body, target?)?;
+        Some(self.with_body(body.into(), Mentions::None))
     }
 
     pub(super) const fn method(&self) -> &Method {
@@ -100,13 +106,9 @@ impl Outgoing {
 
     /// The body for `target` in pieces; without a target as it came.
     pub(super) fn pieces<'a>(&'a self, target: Option<&'a Target>) -> [&'a [u8]; 3] {
-        match (target, &self.model) {
-            (Some(target), Some(span)) => [
-                &self.body[..span.start],
-                &target.model_json,
-                &self.body[span.end..],
-            ],
-            _ => [&self.body, &[], &[]],
+        match target {
+            Some(target) => self.mentions.splice(&self.body, target),
+            None => [&self.body, &[], &[]],
         }
     }
 
@@ -171,14 +173,12 @@ impl Outgoing {
         }
         head.append_header(header::CONTENT_LENGTH, self.body_len(target))
             .map_err(malformed)?;
-        let pieces = match (target, &self.model) {
-            (Some(target), Some(span)) => [
-                self.body.slice(..span.start),
-                Bytes::copy_from_slice(&target.model_json),
-                self.body.slice(span.end..),
-            ],
-            _ => [self.body.clone(), Bytes::new(), Bytes::new()],
-        };
+        let [before, model, behind] = self.pieces(target);
+        let pieces = [
+            self.body.slice_ref(before),
+            Bytes::copy_from_slice(model),
+            self.body.slice_ref(behind),
+        ];
         Ok((Box::new(head), pieces))
     }
 

@@ -145,6 +145,24 @@ pub(super) async fn failure(
     }
 }
 
+/// Sends an answer that is this gateway's own, as JSON.
+///
+/// # Errors
+/// `ClientGone` where nobody takes it.
+pub(super) async fn own(
+    client: &mut Client<'_>,
+    body: Bytes,
+    ctx: &RequestContext,
+) -> Result<(), Failure> {
+    let json = HeaderValue::from_static("application/json");
+    let answer = ErrorAnswer {
+        status: StatusCode::OK,
+        headers: vec![(header::CONTENT_TYPE, json)],
+        body,
+    };
+    error_answer(client, answer, ctx).await
+}
+
 async fn error_answer(
     client: &mut Client<'_>,
     answer: ErrorAnswer,

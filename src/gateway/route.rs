@@ -9,10 +9,12 @@ use super::address::{Address, parameter_value};
 use super::admit::BodyKind;
 use super::body::Body;
 use super::error::Rejection;
-use super::model_field::{self, ModelField, ModelFieldError};
+use super::form_field::{self, FormError};
+use super::mentions::{self, Mentions};
+use super::model_field::{self, ModelFieldError};
 use super::table::Table;
 use crate::policy::{
-    Chain, EndpointId, Environment, FailoverPolicy, ModelPlace, Operation, decode_segment,
+    Chain, Dialect, EndpointId, Environment, FailoverPolicy, ModelPlace, Operation, decode_segment,
 };
 
 /// Where a request goes.
@@ -23,11 +25,10 @@ pub(super) enum Route<'a> {
     Default(EndpointId),
 }
 
-/// The model that a request names, and where else than in its operation's place it does so.
+/// The model that a request names, and where it does so.
 pub(super) struct Named<'a> {
     pub(super) name: Cow<'a, str>,
-    /// Where the JSON string stands in the body.
-    pub(super) in_body: Option<Range<usize>>,
+    pub(super) in_body: Mentions,
     /// Where it stands in the query.
     pub(super) in_query: Option<Range<usize>>,
     /// The answer is to come as a stream.
@@ -46,20 +47,9 @@ pub(super) fn model<'a>(
     body: &'a Body,
     kind: &BodyKind,
 ) -> Result<Named<'a>, Rejection> {
-    let field = match kind {
-        BodyKind::Json => model_field::find_model(&body.bytes),
-        BodyKind::Other => Err(ModelFieldError::NoModel),
-    };
+    let in_body = in_body(body, kind);
     let (name, in_query) = match &operation.model_in {
-        ModelPlace::Body => {
-            let ModelField { name, span, stream } = field.map_err(|error| bad_body(&error))?;
-            return Ok(Named {
-                name,
-                in_body: Some(span),
-                in_query: None,
-                stream,
-            });
-        }
+        ModelPlace::Body => return in_body,
         ModelPlace::Path => (in_path(address)?, None),
         ModelPlace::Header(name) => (in_header(headers, name)?, None),
         ModelPlace::Query(name) => {
@@ -67,29 +57,70 @@ pub(super) fn model<'a>(
             (name, Some(place))
         }
     };
-    let (in_body, stream) = match field {
-        Ok(field) => (Some(field.span), field.stream),
-        Err(ModelFieldError::NoModel) => (None, false),
-        Err(_) if body.bytes.is_empty() => (None, false),
-        Err(error) => return Err(bad_body(&error)),
+    let (mut mentions, stream) = match in_body {
+        Ok(named) => (named.in_body, named.stream),
+        Err(rejection) if rejection.code == NO_MODEL || body.bytes.is_empty() => {
+            (Mentions::None, false)
+        }
+        Err(rejection) => return Err(rejection),
     };
+    if operation.dialect == Dialect::Gemini {
+        mentions = mentions::of_gemini(&body.bytes);
+    }
     Ok(Named {
         name: Cow::Owned(name),
-        in_body,
+        in_body: mentions,
         in_query,
+        stream: stream || operation.streams,
+    })
+}
+
+fn in_body<'a>(body: &'a Body, kind: &BodyKind) -> Result<Named<'a>, Rejection> {
+    let (name, in_body, stream) = match kind {
+        BodyKind::Json => {
+            let field = model_field::find_model(&body.bytes).map_err(|error| bad_body(&error))?;
+            (field.name, Mentions::Json(field.span), field.stream)
+        }
+        BodyKind::Form(boundary) => {
+            let field = form_field::find_form_model(&body.bytes, boundary);
+            let field = field.map_err(|error| bad_form(&error))?;
+            let name = Cow::Borrowed(field.name);
+            (name, Mentions::Form(field.span), field.stream)
+        }
+        BodyKind::Other => return Err(bad_body(&ModelFieldError::NoModel)),
+    };
+    Ok(Named {
+        name,
+        in_body,
+        in_query: None,
         stream,
     })
 }
 
-fn bad_body(error: &ModelFieldError) -> Rejection {
+/// The code of a request without a model.
+const NO_MODEL: &str = "missing_model";
+
+fn bad_form(error: &FormError) -> Rejection {
     let code = match error {
-        ModelFieldError::NoModel => "missing_model",
+        FormError::NoModel => NO_MODEL,
         _ => "invalid_body",
     };
     Rejection::bad_request(code, error.to_string())
 }
 
-fn in_path(address: &Address) -> Result<String, Rejection> {
+fn bad_body(error: &ModelFieldError) -> Rejection {
+    let code = match error {
+        ModelFieldError::NoModel => NO_MODEL,
+        _ => "invalid_body",
+    };
+    Rejection::bad_request(code, error.to_string())
+}
+
+/// The model in the path.
+///
+/// # Errors
+/// 400 where it is no text.
+pub(super) fn in_path(address: &Address) -> Result<String, Rejection> {
     let written = address.model_in_path().unwrap_or_default();
     decode_segment(written).map(Cow::into_owned).ok_or_else(|| {
         let message = "The model in the path is no text: its percent-encoding is broken.";
@@ -102,7 +133,7 @@ fn in_header(headers: &HeaderMap, name: &HeaderName) -> Result<String, Rejection
     let (first, several) = (values.next(), values.next().is_some());
     let Some(value) = first else {
         let message = format!("The request names no model; name one in the header {name}.");
-        return Err(Rejection::bad_request("missing_model", message));
+        return Err(Rejection::bad_request(NO_MODEL, message));
     };
     match std::str::from_utf8(value.as_bytes()) {
         Ok(model) if !several => Ok(model.to_owned()),
@@ -121,7 +152,7 @@ fn in_query(address: &Address, name: &str) -> Result<(Range<usize>, String), Rej
         Ok(None) => {
             let message =
                 format!("The request names no model; name one in the query, as {name}=….");
-            Err(Rejection::bad_request("missing_model", message))
+            Err(Rejection::bad_request(NO_MODEL, message))
         }
         Err(wrong) => {
             let message =

@@ -9,6 +9,8 @@ use super::client::Client;
 use super::error::{Failure, Rejection};
 use super::hold::Held;
 use super::judge::{ExchangeFault, judge_fault};
+use super::mentions::Mentions;
+use super::models;
 use super::outgoing::Outgoing;
 use super::proxy::RequestContext;
 use super::relay::{self, Source};
@@ -17,7 +19,7 @@ use super::route::{self, Route};
 use super::shared::Gateway;
 use super::single;
 use super::streaming;
-use crate::policy::{Caller, Captured, EndpointId, ModelPlace, Operation, Snapshot};
+use crate::policy::{Caller, Captured, EndpointId, Environment, ModelPlace, Operation, Snapshot};
 use crate::telemetry::RequestPath;
 use crate::telemetry::metrics::RouteKey;
 
@@ -43,6 +45,10 @@ pub(super) async fn serve(
     let (caller, operation, captured) = admit(client, ctx, snapshot)?;
     let address = Address::new(client.request(), operation, captured);
 
+    if operation.lists_models {
+        list_models(client, ctx, snapshot, caller.environment, &address).await?;
+        return Ok(Served::Answered);
+    }
     if operation.routes.is_none() {
         let endpoint = *operation.default_endpoint.get(caller.environment);
         return endpoint
@@ -67,7 +73,8 @@ pub(super) async fn serve(
             let address = address.asking_for(&model.name);
             let request = client.request();
             let body = body.bytes.clone();
-            let outgoing = Outgoing::new(request, address, model_header, body, None, false);
+            let outgoing =
+                Outgoing::new(request, address, model_header, body, Mentions::None, false);
             let endpoint = table.endpoint(endpoint);
             let id = &ctx.record.request_id;
             single::run(
@@ -106,6 +113,22 @@ pub(super) async fn serve(
         }
     }
     Ok(Served::Answered)
+}
+
+/// Answers which models there are.
+async fn list_models(
+    client: &mut Client<'_>,
+    ctx: &RequestContext,
+    snapshot: &Snapshot,
+    environment: Environment,
+    address: &Address,
+) -> Result<(), Failure> {
+    let asked = address.model_in_path().is_some();
+    let asked = asked.then(|| route::in_path(address)).transpose()?;
+    let request = client.request();
+    let (path, headers) = (address.path(), &request.headers);
+    let models = models::answer(snapshot, environment, path, headers, asked.as_deref())?;
+    respond::own(client, models.to_string().into(), ctx).await
 }
 
 /// Who calls what; both noted for the log.

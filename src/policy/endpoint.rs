@@ -52,17 +52,23 @@ pub enum Provider {
     AzureOpenAi,
     /// Anthropic's Messages API.
     Anthropic,
+    /// Google's Gemini API.
+    Gemini,
+    /// Amazon Bedrock, with an API key.
+    Bedrock,
     /// Anything else that speaks the operation's format; nothing is assumed beyond `OpenAI`'s ways.
     Custom,
 }
 
 impl Provider {
     /// Every provider, with its name in the configuration.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 7] = [
         ("openai", Self::OpenAi),
         ("mistral", Self::Mistral),
         ("azure-openai", Self::AzureOpenAi),
         ("anthropic", Self::Anthropic),
+        ("gemini", Self::Gemini),
+        ("bedrock", Self::Bedrock),
         ("custom", Self::Custom),
     ];
 }

@@ -32,7 +32,9 @@ pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,
     Target, TargetBalance, WhenAllSuspended,
 };
-pub use operation::{Dialect, Format, ModelPlace, Operation, OperationId, Pattern, Routes};
+pub use operation::{
+    Dialect, Format, ModelPlace, Operation, OperationId, Pattern, Routes, always_streams,
+};
 pub use operations::{NoOperation, Operations};
 pub use path::{Captured, MODEL, PathTemplate, behind_segments};
 pub use percent::{decode_parameter, decode_segment, percent_encode};

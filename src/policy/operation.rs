@@ -28,6 +28,10 @@ pub struct Operation {
     pub format: Format,
     /// Whose API it is part of.
     pub dialect: Dialect,
+    /// Every answer is a stream.
+    pub streams: bool,
+    /// The gateway answers itself, which models there are; nobody else is asked.
+    pub lists_models: bool,
     /// Where a model goes that no policy names.
     pub default_endpoint: PerEnvironment<Option<EndpointId>>,
     /// Which policy a model name leads to; `None`: the operation has no policies at all and its
@@ -60,6 +64,8 @@ pub enum Format {
     Responses,
     /// `…/messages`: Anthropic's; on Vertex AI `…/publishers/anthropic/models/{model}:rawPredict`.
     Messages,
+    /// `…:generateContent` and `…:streamGenerateContent`: Gemini's, also on Vertex AI.
+    GenerateContent,
     /// JSON with a model in it, and nothing more is known of its streams.
     Other,
 }
@@ -76,6 +82,8 @@ impl Format {
             Self::Responses
         } else if last == "messages" || path.contains(ANTHROPIC_ON_VERTEX) {
             Self::Messages
+        } else if last.ends_with(":generateContent") || last.ends_with(":streamGenerateContent") {
+            Self::GenerateContent
         } else {
             Self::Other
         }
@@ -85,6 +93,34 @@ impl Format {
 /// Claude's models on Vertex AI: Anthropic's requests and answers.
 const ANTHROPIC_ON_VERTEX: &str = "/publishers/anthropic/models/";
 
+const GEMINI_VERBS: [&str; 5] = [
+    "generateContent",
+    "streamGenerateContent",
+    "embedContent",
+    "batchEmbedContents",
+    "countTokens",
+];
+
+const BEDROCK_VERBS: [&str; 4] = [
+    "converse",
+    "converse-stream",
+    "invoke",
+    "invoke-with-response-stream",
+];
+
+/// Whether every answer of an operation is a stream, by the end of its path; elsewhere the request
+/// says so.
+pub fn always_streams(path: &str) -> bool {
+    [
+        ":streamGenerateContent",
+        ":streamRawPredict",
+        "/converse-stream",
+        "/invoke-with-response-stream",
+    ]
+    .iter()
+    .any(|end| path.ends_with(end))
+}
+
 /// Whose API an operation is part of: all targets of its policies must speak it, since nothing is
 /// translated, and an error is told in its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +129,28 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's: a segment `messages`, or Claude on Vertex AI.
     Anthropic,
+    /// Gemini's: a model and one of its verbs, `…/{model}:embedContent`.
+    Gemini,
+    /// Amazon Bedrock's: `/model/{model}/converse`, and what else is done with a model there.
+    Bedrock,
+    /// That of a model's maker on Vertex AI, who is not known: `…:rawPredict`.
+    Unknown,
 }
 
 impl Dialect {
     /// The dialect of an operation's path.
     pub fn of_path(path: &str) -> Self {
         let has = |segment| path.split('/').any(|other| other == segment);
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let verb = last.rsplit_once(':').map_or("", |(_, verb)| verb);
         if has("messages") || path.contains(ANTHROPIC_ON_VERTEX) {
             Self::Anthropic
+        } else if GEMINI_VERBS.contains(&verb) {
+            Self::Gemini
+        } else if has("model") && BEDROCK_VERBS.contains(&last) {
+            Self::Bedrock
+        } else if verb.ends_with("awPredict") {
+            Self::Unknown
         } else {
             Self::OpenAi
         }
@@ -139,6 +189,18 @@ impl Routes {
     pub fn policies(&self) -> impl Iterator<Item = PolicyId> {
         let patterns = self.patterns.iter().map(|(_, policy)| *policy);
         self.exact.values().copied().chain(patterns)
+    }
+
+    /// The names that are written out, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.exact.keys().map(|name| &**name)
+    }
+
+    /// The patterns with their policies, the longest first.
+    pub fn patterns(&self) -> impl Iterator<Item = (&Pattern, PolicyId)> {
+        self.patterns
+            .iter()
+            .map(|(pattern, policy)| (pattern, *policy))
     }
 
     /// The policy for the model name that a caller sent.

@@ -113,6 +113,8 @@ mod tests {
             model_in: ModelPlace::Body,
             format: Format::of_path(path),
             dialect: Dialect::of_path(path),
+            streams: false,
+            lists_models: false,
             default_endpoint: PerEnvironment::default(),
             routes: None,
         }

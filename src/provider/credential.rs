@@ -14,7 +14,9 @@ pub struct UnsendableKey(#[from] InvalidHeaderValue);
 /// neither printed nor indexed by HPACK.
 ///
 /// Sources: `OpenAI`'s and Mistral's API references (`Authorization: Bearer`), Azure's "Azure
-/// `OpenAI` REST API reference" (`api-key`), Anthropic's "API overview" (`x-api-key`).
+/// `OpenAI` REST API reference" (`api-key`), Anthropic's "API overview" (`x-api-key`), Google's "Using
+/// Gemini API keys" (`x-goog-api-key`), Amazon's "Use an Amazon Bedrock API key" (`Authorization:
+/// Bearer`; requests signed with AWS credentials are another way, which this gateway does not know).
 ///
 /// # Errors
 /// Where the key has a character that no header can carry.
@@ -31,7 +33,11 @@ pub fn credential(
             HeaderName::from_static("x-api-key"),
             HeaderValue::from_str(key.expose())?,
         ),
-        Provider::OpenAi | Provider::Mistral | Provider::Custom => (
+        Provider::Gemini => (
+            HeaderName::from_static("x-goog-api-key"),
+            HeaderValue::from_str(key.expose())?,
+        ),
+        Provider::OpenAi | Provider::Mistral | Provider::Bedrock | Provider::Custom => (
             AUTHORIZATION,
             HeaderValue::from_str(&format!("Bearer {}", key.expose()))?,
         ),
@@ -49,7 +55,12 @@ pub const fn required_header(provider: Provider) -> Option<(HeaderName, HeaderVa
             HeaderName::from_static("anthropic-version"),
             HeaderValue::from_static("2023-06-01"),
         )),
-        Provider::OpenAi | Provider::Mistral | Provider::AzureOpenAi | Provider::Custom => None,
+        Provider::OpenAi
+        | Provider::Mistral
+        | Provider::AzureOpenAi
+        | Provider::Gemini
+        | Provider::Bedrock
+        | Provider::Custom => None,
     }
 }
 
@@ -69,6 +80,8 @@ mod tests {
             ("custom", "authorization", "Bearer sk-1"),
             ("azure-openai", "api-key", "sk-1"),
             ("anthropic", "x-api-key", "sk-1"),
+            ("gemini", "x-goog-api-key", "sk-1"),
+            ("bedrock", "authorization", "Bearer sk-1"),
         ] {
             let provider = Provider::NAMES
                 .into_iter()

@@ -8,6 +8,7 @@
 //! | `{"type":"error","error":{"type","message","details":{"error_code"}}}` | Anthropic |
 //! | `{"error":{"code":404,"status","message","details":[…]}}`, also as the one element of a list | Gemini |
 //! | `{"object":"error","message","type","code"}` | Mistral, vLLM before 0.10 |
+//! | `{"message"}`, the code in the header `x-amzn-errortype` | Bedrock |
 //! | `{"message","request_id"}`, `{"detail":…}` | Mistral's gateway; FastAPI and what is built on it |
 //! | `{"error":"…","error_type"}`, `{"code","error":"…"}` | Ollama's own API, TGI; xAI |
 //! | `{"type":"response.failed","response":{"error":{…}}}` | `OpenAI`'s Responses, as an event |
@@ -56,6 +57,28 @@ pub fn read_error_body(body: &[u8]) -> Option<ErrorBody> {
         _ => of_words(text),
     };
     (read != ErrorBody::default()).then_some(read)
+}
+
+/// The kind of an error that Amazon's APIs tell in a header: `ThrottlingException`, perhaps with an
+/// address behind it.
+pub fn error_type(headers: &http::HeaderMap) -> Option<&str> {
+    let value = headers.get("x-amzn-errortype")?.to_str().ok()?;
+    let kind = value.split(':').next().unwrap_or_default().trim();
+    (!kind.is_empty() && kind.len() <= CODE_LIMIT).then_some(kind)
+}
+
+/// Google's name for a status (`google.rpc.Code`), as its APIs' errors have it.
+pub const fn google_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        500 => "INTERNAL",
+        _ => "UNAVAILABLE",
+    }
 }
 
 fn of_object(whole: &Map<String, Value>) -> ErrorBody {

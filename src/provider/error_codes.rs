@@ -67,18 +67,19 @@ const CODES: [(CodeClass, &[&str]); 6] = [
     (
         CodeClass::UnknownModel,
         &[
-            "model_not_found",       // OpenAI, Groq
-            "invalid_model",         // Mistral, with 400
-            "unknown_model",         // Mistral
-            "model_deprecated",      // several, with 410
-            "model_decommissioned",  // Groq, with 400: ItzCrazyKns/Vane#771
-            "model_terms_required",  // Groq, with 400
-            "model_not_supported",   // GitHub Copilot and Hugging Face, with 400
-            "not_found_error",       // Anthropic, Ollama
-            "NotFoundError",         // vLLM
-            "NOT_FOUND",             // Gemini
-            "DeploymentNotFound",    // Azure
-            "OperationNotSupported", // Azure, with 400: langchain-ai/langchain-azure#228
+            "model_not_found",           // OpenAI, Groq
+            "invalid_model",             // Mistral, with 400
+            "unknown_model",             // Mistral
+            "model_deprecated",          // several, with 410
+            "model_decommissioned",      // Groq, with 400: ItzCrazyKns/Vane#771
+            "model_terms_required",      // Groq, with 400
+            "model_not_supported",       // GitHub Copilot and Hugging Face, with 400
+            "not_found_error",           // Anthropic, Ollama
+            "NotFoundError",             // vLLM
+            "NOT_FOUND",                 // Gemini
+            "DeploymentNotFound",        // Azure
+            "ResourceNotFoundException", // Bedrock
+            "OperationNotSupported",     // Azure, with 400: langchain-ai/langchain-azure#228
         ],
     ),
     (
@@ -101,8 +102,10 @@ const CODES: [(CodeClass, &[&str]); 6] = [
             "organization_spend_limit_exceeded",
             "organization_usage_limit_exceeded",
             "project_spend_limit_exceeded",
-            "enforced_spend_limit_reached", // Anthropic, with 429
-            "payment_required",             // OpenRouter
+            "enforced_spend_limit_reached",  // Anthropic, with 429
+            "payment_required",              // OpenRouter
+            "AccessDeniedException",         // Bedrock
+            "ServiceQuotaExceededException", // Bedrock, with 400
         ],
     ),
     (
@@ -113,6 +116,7 @@ const CODES: [(CodeClass, &[&str]); 6] = [
             "rate_limited",        // Mistral
             "slow_down",           // OpenAI
             "RESOURCE_EXHAUSTED",  // Gemini
+            "ThrottlingException", // Bedrock
         ],
     ),
     (
@@ -122,13 +126,21 @@ const CODES: [(CodeClass, &[&str]); 6] = [
             "server_is_overloaded",           // OpenAI
             "service_tier_capacity_exceeded", // Mistral
             "UNAVAILABLE",                    // Gemini
+            "ModelNotReadyException",         // Bedrock, with 429
+            "ServiceUnavailableException",    // Bedrock
         ],
     ),
 ];
 
 /// Phrases in lower case, each with a source that was seen with a status and codes that say
 /// nothing of what is wrong.
-const WORDINGS: [(&str, &[&str]); 3] = [
+const WORDINGS: [(&str, &[&str]); 4] = [
+    (
+        "model_not_found",
+        &[
+            "the provided model identifier is invalid", // Bedrock, with 400
+        ],
+    ),
     (
         "content_filter",
         &[
@@ -144,6 +156,7 @@ const WORDINGS: [(&str, &[&str]); 3] = [
             "context length is only", // vLLM from 0.16: harbor-framework/harbor#996
             "exceeds the maximum number of tokens allowed", // Gemini: google-gemini/gemini-cli#4692
             "exceeds the context window", // OpenAI, Responses
+            "input is too long for requested model", // Bedrock, with 400
             "exceeds the available context size", // llama.cpp: continuedev/continue#9797
             "maximum prompt length is", // xAI
             "longer than the model's context length", // Together

@@ -22,13 +22,14 @@ mod credential;
 mod error_body;
 mod error_codes;
 mod points_in_time;
+pub mod presets;
 mod quota;
 mod redact;
 pub mod stream;
 
 pub use answer::{Answer, inspect_answer};
 pub use credential::{UnsendableKey, credential, required_header};
-pub use error_body::{ErrorBody, read_error_body};
+pub use error_body::{ErrorBody, error_type, google_status, read_error_body};
 pub use error_codes::{CodeClass, classify_code, code_of_wording};
 pub use quota::{quota_used_up, rate_limit_reset, retry_after};
 pub use redact::redact;

@@ -8,7 +8,7 @@ pub(super) const fn operation_name(format: Format) -> &'static str {
     match format {
         Format::ChatCompletions | Format::Responses | Format::Messages => "chat",
         Format::Completions => "text_completion",
-        Format::Other => "generate_content",
+        Format::GenerateContent | Format::Other => "generate_content",
     }
 }
 
@@ -19,6 +19,8 @@ pub(super) const fn provider_name(provider: Provider) -> &'static str {
         Provider::Mistral => "mistral_ai",
         Provider::AzureOpenAi => "azure.ai.openai",
         Provider::Anthropic => "anthropic",
+        Provider::Gemini => "gcp.gemini",
+        Provider::Bedrock => "aws.bedrock",
         Provider::Custom => "custom",
     }
 }

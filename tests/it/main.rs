@@ -16,6 +16,7 @@ mod front;
 mod judging;
 mod metrics;
 mod places;
+mod presets;
 mod process;
 mod rescue;
 mod streams;

@@ -21,9 +21,6 @@ use crate::policy::{
     QueryParameter, Scheme, Secret, UpstreamTls, percent_encode,
 };
 
-/// Providers of the format that this version can't speak to.
-const NOT_YET: [&str; 2] = ["gemini", "bedrock"];
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
@@ -98,14 +95,6 @@ fn provider(field: &Field<&str>, place: Place<'_>) -> Option<Provider> {
     let Some(word) = field.given() else {
         return Some(Provider::OpenAi);
     };
-    if NOT_YET.contains(&word.value) {
-        let message = format!(
-            "`{}` is not supported yet by this version; its OpenAI-compatible API, if there is one, works as `custom`",
-            word.value
-        );
-        place.error(word.line, message);
-        return None;
-    }
     choice(word, place, &Provider::NAMES, "providers")
 }
 

@@ -2,10 +2,9 @@
 //!
 //! Requests are forwarded in the format in which they come; nothing is translated. So every target
 //! of a policy must speak the format of the operations that have the policy. The format is told by
-//! the operation's path: with a segment `messages` it is Anthropic's, else OpenAI's. An endpoint of
-//! provider `anthropic` speaks the first, `custom` both, the others the second. Anthropic's
-//! OpenAI-compatible API has other keys of errors, headers and streams than its own: it is a
-//! `custom` endpoint.
+//! the operation's path ([`Dialect`]), and an endpoint's by its provider; `custom` speaks any.
+//! Anthropic's and Gemini's OpenAI-compatible APIs have other errors, headers and streams than their
+//! own: they are `custom` endpoints.
 
 use super::super::place::Place;
 use crate::policy::{Dialect, Endpoint, EndpointId, Environment, FailoverPolicy, Format, Provider};
@@ -16,6 +15,8 @@ pub(super) fn speaks(provider: Provider, path: &str) -> bool {
     match provider {
         Provider::Custom => true,
         Provider::Anthropic => dialect == Dialect::Anthropic,
+        Provider::Gemini => dialect == Dialect::Gemini,
+        Provider::Bedrock => dialect == Dialect::Bedrock,
         Provider::OpenAi | Provider::Mistral | Provider::AzureOpenAi => dialect == Dialect::OpenAi,
     }
 }

@@ -1,5 +1,7 @@
 //! `operations`: what callers may invoke, and which policies it has.
 
+mod presets;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use super::names::Names;
 use super::routes;
 use crate::policy::{
     Dialect, Endpoint, EndpointId, Environment, FailoverPolicy, Format, ModelPlace, Operation,
-    OperationId, PathTemplate, PerEnvironment, Routes,
+    OperationId, PathTemplate, PerEnvironment, Routes, always_streams,
 };
 
 /// The methods that an operation may have, and whether a body with a model in it comes with them.
@@ -49,10 +51,9 @@ pub(super) fn operations(context: &Context<'_, '_>, root: Place<'_>) -> Vec<Opti
     }
     let mut lines = HashMap::new();
     let mut operations = Vec::new();
-    for (index, written) in items(field) {
+    for (index, written) in items(field).filter(|(_, item)| item.value.preset.is_absent()) {
         let place = place.item(index);
-        let id = OperationId(super::id(index));
-        let operation = operation(id, written, place, context);
+        let operation = operation(written, place, context);
         if let Some(operation) = &operation {
             let key = (operation.method.clone(), Arc::clone(&operation.path));
             if let Some(first) = lines.insert(key, written.line) {
@@ -62,11 +63,14 @@ pub(super) fn operations(context: &Context<'_, '_>, root: Place<'_>) -> Vec<Opti
         }
         operations.push(operation);
     }
+    operations.extend(presets::presets(context, place, lines));
+    for (index, operation) in operations.iter_mut().flatten().enumerate() {
+        operation.id = OperationId(super::id(index));
+    }
     operations
 }
 
 fn operation(
-    id: OperationId,
     written: &Written<file::Operation<'_>>,
     place: Place<'_>,
     context: &Context<'_, '_>,
@@ -74,51 +78,125 @@ fn operation(
     let (operation, line) = (&written.value, written.line);
     let method = method(&operation.method, place.field("method"));
     let (path, template) = path(written, place.field("path")).unzip();
-    let template = template.flatten();
     let at = place.field("model_in");
-    let model_in = model_place(&operation.model_in, template.as_ref(), at);
-    let at = place.field("default_endpoint");
-    let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context);
+    let model_in = model_place(&operation.model_in, template.iter().flatten().next(), at);
+    let lists_models = answer(operation, method.as_ref(), place);
+    let leads = leads(written, path, place, context);
     let at = place.field("policies");
-    let listed = items(&operation.policies)
-        .next()
-        .map(|(_, first)| first.line);
-    if let (Some(line), Some((method, false)), Some(ModelPlace::Body)) =
+    let listed = items(&operation.policies).next();
+    if let (Some((_, first)), Some((method, false)), Some(ModelPlace::Body)) =
         (listed, &method, &model_in)
     {
         let message = format!("a {method} has no body that names a model; leave the policies out");
-        at.error(line, message);
+        at.error(first.line, message);
     }
-    let policies = policies(operation, path, at, context);
-    let without_policies = match &operation.policies {
-        Field::Absent => true,
-        Field::Refused => false,
-        Field::Given(list) => list.value.is_empty(),
-    };
-    if without_policies && operation.default_endpoint.is_absent() {
-        let message = "leads nowhere; it needs a `default_endpoint` or `policies`";
-        place.error(line, message);
-    }
-    let (path, model_in) = (path?, model_in?);
     let (method, has_body) = method?;
-    let asking =
-        asks_for_model(&default_endpoint, path, context).filter(|_| model_in != ModelPlace::Path);
-    if let (Some(endpoint), ModelPlace::Body, false) = (asking, &model_in, has_body) {
-        let name = &endpoint.name;
+    let described = described(method, path?, template?, model_in?);
+    let operation = leads.applied_to(described, context);
+    if !has_body
+        && operation.model_in == ModelPlace::Body
+        && let Some(endpoint) = asks_for_model(&operation, context)
+    {
+        let (name, method) = (&endpoint.name, &operation.method);
         let message = format!("`{name}` has the model in its path, and a {method} names none");
         place.field("default_endpoint").error(line, message);
     }
     Some(Operation {
-        id,
+        lists_models: lists_models?,
+        ..operation
+    })
+}
+
+/// What an operation is by its method and path, before anything is said of where it leads.
+fn described(
+    method: Method,
+    path: &str,
+    template: Option<PathTemplate>,
+    model_in: ModelPlace,
+) -> Operation {
+    Operation {
+        id: OperationId(0),
         method,
         path: Arc::from(path),
         template,
         model_in,
         format: Format::of_path(path),
         dialect: Dialect::of_path(path),
+        streams: always_streams(path),
+        lists_models: false,
+        default_endpoint: PerEnvironment::default(),
+        routes: None,
+    }
+}
+
+/// Where the requests of an operation, or of all those of a preset, lead.
+struct Leads {
+    default_endpoint: PerEnvironment<Option<EndpointId>>,
+    routes: Option<PerEnvironment<Routes>>,
+}
+
+fn leads(
+    written: &Written<file::Operation<'_>>,
+    path: Option<&str>,
+    place: Place<'_>,
+    context: &Context<'_, '_>,
+) -> Leads {
+    let operation = &written.value;
+    let without_policies = match &operation.policies {
+        Field::Absent => true,
+        Field::Refused => false,
+        Field::Given(list) => list.value.is_empty(),
+    };
+    let answered = !operation.answer.is_absent();
+    if without_policies && operation.default_endpoint.is_absent() && !answered {
+        let message = "leads nowhere; it needs a `default_endpoint` or `policies`";
+        place.error(written.line, message);
+    }
+    let at = place.field("default_endpoint");
+    let default_endpoint = default_endpoint(&operation.default_endpoint, path, at, context);
+    let routes = policies(operation, path, place.field("policies"), context);
+    Leads {
         default_endpoint,
-        routes: (listed.is_some() || asking.is_some()).then_some(policies),
-    })
+        routes: items(&operation.policies).next().map(|_| routes),
+    }
+}
+
+impl Leads {
+    /// The operation, leading there. Without policies its requests are streamed through, unless the
+    /// endpoint must be told the model that they name.
+    fn applied_to(&self, operation: Operation, context: &Context<'_, '_>) -> Operation {
+        let mut operation = Operation {
+            default_endpoint: self.default_endpoint,
+            routes: self.routes.clone(),
+            ..operation
+        };
+        if asks_for_model(&operation, context).is_some() {
+            operation.routes.get_or_insert_default();
+        }
+        operation
+    }
+}
+
+/// Whether the gateway answers itself, which models there are.
+fn answer(
+    operation: &file::Operation<'_>,
+    method: Option<&(Method, bool)>,
+    place: Place<'_>,
+) -> Option<bool> {
+    let Some(word) = operation.answer.given() else {
+        return operation.answer.is_absent().then_some(false);
+    };
+    let place = place.field("answer");
+    choice(word, place, &[("models", ())], "answers")?;
+    if method.is_some_and(|(method, _)| method != Method::GET) {
+        let message = "models are asked for with GET; write `method: GET`";
+        place.error(word.line, message);
+    }
+    if !operation.default_endpoint.is_absent() || !operation.policies.is_absent() {
+        let message = "is the gateway's own answer; leave `default_endpoint` and `policies` out";
+        place.error(word.line, message);
+    }
+    Some(true)
 }
 
 fn method(field: &Field<&str>, place: Place<'_>) -> Option<(Method, bool)> {
@@ -176,18 +254,19 @@ fn default_endpoint(
     result
 }
 
-/// A default endpoint that has the model in its path: the model must be read from each request.
-fn asks_for_model<'c>(
-    default_endpoint: &PerEnvironment<Option<EndpointId>>,
-    path: &str,
-    context: &Context<'c, '_>,
-) -> Option<&'c Endpoint> {
-    let of_environment = |environment| *default_endpoint.get(environment);
+/// A default endpoint that has the model in its path, where the operation has it elsewhere: it must be
+/// read from each request.
+fn asks_for_model<'c>(operation: &Operation, context: &Context<'c, '_>) -> Option<&'c Endpoint> {
+    if operation.model_in == ModelPlace::Path {
+        return None;
+    }
+    let of_environment = |environment| *operation.default_endpoint.get(environment);
     let ids = Environment::ALL.into_iter().filter_map(of_environment);
     let mut endpoints = ids.filter_map(|id| formats::of(context.endpoints, id));
     endpoints.find(|endpoint| {
         let rewrite = endpoint.rewrite_path.as_ref();
-        rewrite.is_some_and(|rewrite| rewrite.needs_model() && rewrite.rest(path).is_some())
+        rewrite
+            .is_some_and(|rewrite| rewrite.needs_model() && rewrite.rest(&operation.path).is_some())
     })
 }
 

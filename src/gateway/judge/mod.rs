@@ -48,8 +48,8 @@ use http::{HeaderMap, StatusCode};
 pub use self::reason::{ExchangeFault, Reason};
 use crate::policy::{FailoverOn, FailoverPolicy};
 use crate::provider::{
-    CodeClass, ErrorBody, classify_code, code_of_wording, quota_used_up, rate_limit_reset,
-    read_error_body, retry_after,
+    CodeClass, ErrorBody, classify_code, code_of_wording, error_type, quota_used_up,
+    rate_limit_reset, read_error_body, retry_after,
 };
 
 /// The judgement of one attempt.
@@ -108,7 +108,8 @@ pub fn judge_answer(
             message: None,
         };
     }
-    let body = error_body.and_then(read_error_body).unwrap_or_default();
+    let mut body = error_body.and_then(read_error_body).unwrap_or_default();
+    body.codes.extend(error_type(headers).map(str::to_owned));
     let removed = failover_on.remove_statuses.contains(&status.as_u16());
     let decided = deciding_code(
         failover_on,

@@ -36,7 +36,8 @@ use super::error::Failure;
 use super::hold::Held;
 use super::judge::{ExchangeFault, Outcome, Reason, Verdict};
 use super::ledger::Ledger;
-use super::model_field::find_model;
+use super::mentions::Mentions;
+use super::model_field::{ModelFieldError, find_model};
 use super::outgoing::Outgoing;
 use super::relay::Source;
 use crate::policy::Target;
@@ -130,8 +131,13 @@ async fn by_target<'a>(
 fn request_for(outgoing: &Outgoing, told: &StreamState, ask: Ask) -> Option<(Outgoing, usize)> {
     let text = told.continuable().ok()?;
     let continued = continuation(told.format(), outgoing.body(), text, ask).ok()?;
-    let span = find_model(&continued.body).ok()?.span;
-    let request = outgoing.with_body(continued.body.into(), Some(span));
+    let mentions = match find_model(&continued.body) {
+        Ok(model) => Mentions::Json(model.span),
+        // It stands in the path.
+        Err(ModelFieldError::NoModel) => Mentions::None,
+        Err(_) => return None,
+    };
+    let request = outgoing.with_body(continued.body.into(), mentions);
     Some((request, continued.trimmed))
 }
 

@@ -82,7 +82,9 @@ pub fn can_rescue(format: Format, body: &[u8]) -> Result<(), Obstacle> {
     match format {
         Format::ChatCompletions => chat_can_be_continued(&request)?,
         Format::Messages => messages_can_be_continued(&request)?,
-        Format::Completions | Format::Responses | Format::Other => return Err(Obstacle::Format),
+        Format::Completions | Format::Responses | Format::GenerateContent | Format::Other => {
+            return Err(Obstacle::Format);
+        }
     }
     messages_of(&request).map(drop)
 }
@@ -92,7 +94,7 @@ pub fn choices(format: Format, body: &[u8]) -> u64 {
     let prompts = match format {
         Format::ChatCompletions => Some(1),
         Format::Completions => None,
-        Format::Responses | Format::Messages | Format::Other => return 1,
+        Format::Responses | Format::Messages | Format::GenerateContent | Format::Other => return 1,
     };
     let Ok(request) = parse(body) else { return 1 };
     let each = request.get_as::<u64>("n").unwrap_or(1).max(1);

@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use crate::policy::Format;
+use crate::provider::google_status;
 
 /// The last event of a whole stream, in the formats that have one of its own.
 pub(super) const fn end_marker(format: Format) -> Option<&'static str> {
     match format {
         Format::ChatCompletions | Format::Completions => Some("data: [DONE]\n\n"),
         Format::Messages => Some("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
-        Format::Responses | Format::Other => None,
+        Format::Responses | Format::GenerateContent | Format::Other => None,
     }
 }
 
@@ -35,6 +36,11 @@ pub fn error_event(format: Format, sequence: u64, message: &str) -> String {
                 "error": error,
             });
             format!("event: error\ndata: {data}\n\n")
+        }
+        // Its SDKs raise on an event that begins so, and compare the code with HTTP's.
+        Format::GenerateContent => {
+            let error = json!({"code": 502, "message": message, "status": google_status(502)});
+            format!("data: {}\n\n", json!({"error": error}))
         }
         Format::ChatCompletions | Format::Completions | Format::Other => {
             format!("data: {}\n\n", json!({"error": error}))

@@ -9,7 +9,7 @@ use super::{Meaning, Obstacle, Reading};
 
 /// What an event tells.
 pub fn read_unknown(data: &[u8]) -> Reading<'_> {
-    match read(data) {
+    match told(data) {
         Ok((reading, true)) => reading,
         Ok((reading, false)) if reading.meaning == Meaning::Error => reading,
         _ => {
@@ -20,8 +20,13 @@ pub fn read_unknown(data: &[u8]) -> Reading<'_> {
     }
 }
 
+/// What a chunk tells, where Gemini's streams are expected.
+pub fn read(data: &[u8]) -> Result<Reading<'_>, Malformed> {
+    told(data).map(|(reading, _)| reading)
+}
+
 /// What a chunk tells, and whether it has anything that only Gemini's chunks have.
-fn read(data: &[u8]) -> Result<(Reading<'_>, bool), Malformed> {
+fn told(data: &[u8]) -> Result<(Reading<'_>, bool), Malformed> {
     let mut reading = Reading {
         obstacle: Some(Obstacle::Format),
         ..Reading::of(Meaning::Preamble)

@@ -193,6 +193,7 @@ pub fn read<'a>(format: Format, name: &'a [u8], data: &'a [u8]) -> Reading<'a> {
         Format::ChatCompletions | Format::Completions => openai::read(data),
         Format::Responses => responses::read(name, data),
         Format::Messages => messages::read(name, data),
+        Format::GenerateContent => gemini::read(data),
         Format::Other => Ok(gemini::read_unknown(data)),
     }
     .unwrap_or_else(|Malformed| Reading::of(Meaning::Malformed))

@@ -32,10 +32,10 @@ pub(in crate::provider) fn usage(json: &mut Json<'_>) -> Result<Usage, Malformed
     let mut usage = Usage::default();
     json.object(|json, key| {
         match key {
-            "prompt_tokens" | "input_tokens" | "promptTokenCount" => {
+            "prompt_tokens" | "input_tokens" | "promptTokenCount" | "inputTokens" => {
                 usage.input_tokens = json.count()?;
             }
-            "completion_tokens" | "output_tokens" | "candidatesTokenCount" => {
+            "completion_tokens" | "output_tokens" | "candidatesTokenCount" | "outputTokens" => {
                 usage.output_tokens = json.count()?;
             }
             _ => json.skip()?,

@@ -118,7 +118,7 @@ async fn a_coding_or_a_type_that_can_t_be_read_is_415() {
     let codings = ["gzip", "br", "gzip, identity", "x", ""];
     let types = [
         "text/plain",
-        "multipart/form-data; boundary=x",
+        "multipart/mixed; boundary=x",
         "application/x-www-form-urlencoded",
         "json",
         "",

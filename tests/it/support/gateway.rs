@@ -121,6 +121,11 @@ impl Setup {
         self
     }
 
+    /// All operations of a preset: one YAML line for each field besides.
+    pub fn preset(self, name: &str, fields: &str) -> Self {
+        self.operation(&format!("preset: {name}\n{fields}"))
+    }
+
     /// Fields of `limits`, one YAML line each.
     pub fn limits(mut self, fields: &str) -> Self {
         self.limits.push_str(&indented(fields, 2));
@@ -180,11 +185,14 @@ impl Setup {
             );
         }
         let _ = write!(text, "endpoints:\n{}", self.endpoints);
-        let _ = write!(
-            text,
-            "operations:\n  - method: POST\n    path: /v1/chat/completions\n    policies: [{}]\n",
-            self.names.join(", ")
-        );
+        text.push_str("operations:\n");
+        if !self.names.is_empty() || self.default_endpoint.is_some() {
+            let _ = writeln!(
+                text,
+                "  - method: POST\n    path: /v1/chat/completions\n    policies: [{}]",
+                self.names.join(", ")
+            );
+        }
         if let Some(endpoint) = &self.default_endpoint {
             let _ = writeln!(
                 text,
