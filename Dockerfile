@@ -25,5 +25,7 @@ COPY conf/standin.yaml /etc/standin/standin.yaml
 USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
+# With an `admin` listener on 127.0.0.1:9090; without one run with --no-healthcheck.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/standin", "health"]
 ENTRYPOINT ["/usr/local/bin/standin"]
 CMD ["run", "--conf", "/etc/standin/standin.yaml"]

@@ -30,6 +30,7 @@ pub mod policy;
 pub mod provider;
 
 pub mod gateway;
+pub mod shared_state;
 
 pub mod telemetry;
 

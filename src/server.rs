@@ -4,6 +4,7 @@
 mod admin;
 mod ending;
 mod live;
+mod sharing;
 mod sockets;
 mod supervisor;
 mod upgrade;
@@ -35,6 +36,7 @@ use tokio::sync::{oneshot, watch};
 use self::admin::AdminListening;
 use self::ending::{Ending, Signals, Told, Upgrading};
 use self::live::LiveGateway;
+use self::sharing::Sharing;
 use self::sockets::{Socket, hand_in};
 use self::upgrade::Predecessor;
 use crate::config::{self, Configuration, ListenerTls};
@@ -216,6 +218,7 @@ fn assemble(
         listeners,
         admin,
         snapshot,
+        shared_state,
         access_log,
         ..
     } = configuration;
@@ -245,6 +248,7 @@ fn assemble(
         conf.upstream_keepalive_pool_size,
     );
     let gateway = Arc::new(Gateway::new(snapshot, links, log)?);
+    let sharing = shared_state.map(|settings| Sharing::new(settings, &gateway));
     let connections = Connections::default();
     let (drain, draining) = watch::channel(false);
 
@@ -274,6 +278,9 @@ fn assemble(
         draining,
         catch,
     });
+    if let Some(sharing) = sharing {
+        server.add_service(sharing.service(drain.subscribe()));
+    }
     let (handed_over, hand_over) = watch::channel(false);
     let admin = match admin.zip(admin_socket) {
         Some((admin, socket)) => {

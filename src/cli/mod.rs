@@ -8,6 +8,7 @@ mod check;
 mod console;
 mod demo;
 mod explain;
+mod health;
 mod key;
 mod run;
 
@@ -38,6 +39,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Key(key::Arguments),
+    Health(health::Arguments),
     Demo(demo::Arguments),
 }
 
@@ -53,6 +55,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
             Command::Check(arguments) => check::check(&arguments, console),
             Command::Explain(arguments) => explain::explain(&arguments, console),
             Command::Key(arguments) => key::key(&arguments, console),
+            Command::Health(arguments) => health::health(&arguments, console),
             Command::Demo(arguments) => demo::demo(&arguments, console),
         },
         Err(message) if message.use_stderr() => {
@@ -109,7 +112,7 @@ mod tests {
 
         let (exit, out, err) = called(&["--help"]);
         assert_eq!((exit, err), (Exit::Fine, String::new()));
-        for command in ["run", "check", "explain", "key", "demo"] {
+        for command in ["run", "check", "explain", "key", "health", "demo"] {
             let line = out
                 .lines()
                 .find(|line| line.trim_start().starts_with(command));

@@ -25,8 +25,7 @@ shape! {
         endpoints: Named<'n, Endpoint<'n>>,
         operations: List<Operation<'n>>,
         policies: Named<'n, Policy<'n>>,
-        #[expect(dead_code, reason = "known only to be refused with the right words")]
-        shared_state: NotYet,
+        shared_state: SharedState<'n>,
         observability: Observability<'n>,
     }
 }
@@ -295,6 +294,21 @@ shape! {
     struct CodeChanges<'n> {
         add: List<&'n str>,
         remove: List<&'n str>,
+    }
+}
+
+shape! {
+    struct SharedState<'n> {
+        redis: Redis<'n>,
+        state_file: &'n str,
+    }
+}
+
+shape! {
+    struct Redis<'n> {
+        url: &'n str,
+        prefix: &'n str,
+        password: SecretSource<'n>,
     }
 }
 

@@ -42,7 +42,7 @@ use self::file::File;
 use self::place::Place;
 use self::read::Read as _;
 use self::sources::Sources;
-use crate::policy::{KeyDigest, Snapshot};
+use crate::policy::{KeyDigest, Secret, Snapshot};
 
 /// A whole configuration, valid.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub struct Configuration {
     pub admin: Option<Admin>,
     /// Everything that a request needs.
     pub snapshot: Snapshot,
+    /// Where suspensions are known beyond this process.
+    pub shared_state: Option<SharedState>,
     /// Where the access log goes.
     pub access_log: AccessLogPath,
     /// What is allowed and probably not meant, each with its line and path.
@@ -101,6 +103,26 @@ pub struct AdminToken {
     pub name: Arc<str>,
     /// Of the token, which is never kept itself.
     pub digest: KeyDigest,
+}
+
+/// Where suspensions are known beyond this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharedState {
+    /// All instances with the same Redis and prefix share them.
+    Redis(RedisSettings),
+    /// They outlive a restart in this file.
+    File(PathBuf),
+}
+
+/// A Redis, and what this gateway calls its own in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// `redis://`, `rediss://` (TLS) or `unix:`, without a password.
+    pub url: String,
+    /// What its keys and its channel begin with.
+    pub prefix: String,
+    /// Of the user in the URL, or of the default one.
+    pub password: Option<Secret>,
 }
 
 /// Where the access log goes.

@@ -21,7 +21,7 @@ use crate::telemetry::metrics::{Metrics, PairStatus, State};
 /// The gateway: everything that outlives a request.
 pub struct Gateway {
     table: ArcSwap<Table>,
-    suspensions: Suspensions,
+    suspensions: Arc<Suspensions>,
     latencies: Latencies,
     links: Links,
     pools: Pools,
@@ -43,7 +43,7 @@ impl Gateway {
         access_log: AccessLog,
     ) -> Result<Self, TableError> {
         let started = Instant::now();
-        let suspensions = Suspensions::new(started);
+        let suspensions = Arc::new(Suspensions::new(started));
         let latencies = Latencies::new(started);
         let pools = Pools::default();
         let metrics = Metrics::default();
@@ -102,7 +102,7 @@ impl Gateway {
     }
 
     /// The suspensions of all pairs.
-    pub const fn suspensions(&self) -> &Suspensions {
+    pub const fn suspensions(&self) -> &Arc<Suspensions> {
         &self.suspensions
     }
 

@@ -19,6 +19,7 @@ mod places;
 mod presets;
 mod process;
 mod rescue;
+mod shared_state;
 mod streams;
 mod support;
 mod suspension;

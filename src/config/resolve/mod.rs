@@ -24,6 +24,7 @@ mod operations;
 mod policies;
 mod routes;
 mod server;
+mod shared_state;
 mod unused;
 mod url;
 
@@ -48,6 +49,8 @@ pub(super) fn configuration(
     let authentication = callers::authentication(file, &listeners, root);
     let admin = admin::admin(file, &listeners, authentication.as_ref(), sources, root);
     let access_log = access_log(file, sources, root);
+
+    let shared_state = shared_state::shared_state(file, sources, root);
 
     let names = Names::of(file);
     let place = root.field("endpoints");
@@ -76,6 +79,7 @@ pub(super) fn configuration(
         server,
         listeners,
         admin,
+        shared_state,
         access_log,
         warnings: Vec::new(),
         snapshot: Snapshot {

@@ -71,6 +71,10 @@ fn room_for(place: &str) -> Json {
         let target = json!([{"model": "gpt-4o", "endpoint": "openai"}]);
         set(&mut json, "policies.chat.production.target", target);
     }
+    if place.starts_with("shared_state.redis.") {
+        let redis = json!({"redis": {"url": "redis://h.example"}});
+        set(&mut json, "shared_state", redis);
+    }
     if place == "authentication" {
         let key = json!({"name": "n", "environment": "sandbox", "sha256": "a".repeat(64)});
         set(&mut json, "keys", json!([key]));

@@ -89,8 +89,10 @@ fn the_smallest_configuration_has_all_defaults() {
         admin,
         snapshot,
         access_log,
+        shared_state,
         warnings,
     } = accepted(&[]);
+    assert_eq!(shared_state, None);
     assert_eq!(admin, None);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(access_log, AccessLogPath::Stdout);

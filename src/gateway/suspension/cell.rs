@@ -107,12 +107,13 @@ impl Cell {
     }
 
     /// The attempt succeeded: ends the suspension that it was admitted under if that still stands.
-    /// Of an attempt that was admitted as healthy it touches nothing.
-    pub fn succeed(&self, ticket: Ticket) {
+    /// Of an attempt that was admitted as healthy it touches nothing. Returns whether it ended one.
+    pub fn succeed(&self, ticket: Ticket) -> bool {
         let admitted = ticket.0.released();
-        if admitted.until().is_some() {
-            self.update(|word| (word.released() == admitted).then(|| word.healthy()));
-        }
+        admitted.until().is_some()
+            && self
+                .update(|word| (word.released() == admitted).then(|| word.healthy()))
+                .is_some()
     }
 
     /// The attempt ended without a verdict: hands back its claim on the probe. Does nothing where

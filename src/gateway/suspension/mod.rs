@@ -23,7 +23,7 @@
 //! ```
 //!
 //! **What trips it.** Every failure that is the target's fault, whoever sees it, a single one; and
-//! [`PairState::suspend`] for a quota that a success used up, an operator, or another instance.
+//! [`PairState::suspend`] for a quota that a success used up or an operator.
 //! An end that is not after `now` (a `suspend_duration` of zero) remembers nothing.
 //!
 //! **How it recovers.** Nothing happens when the end comes; no timer runs. The first request that
@@ -35,6 +35,9 @@
 //! it only confirms the end that stands. A permit remembers the number it was given under, and its
 //! success ends that one or none. So a success that began before a later failure never clears it,
 //! and a success of an attempt that was healthy when it began has nothing to end and writes nothing.
+//!
+//! **Other instances.** What changes here is noted ([`Suspensions::changes`]) for whoever shares it,
+//! and what they know comes back by [`PairState::adopt`]; both stay away from requests that go well.
 //!
 //! # Races, and why they do no harm
 //!
@@ -56,6 +59,7 @@
 //!   snapshot hold the pair too, so [`Suspensions::sweep`] leaves it.
 
 mod cell;
+mod outbox;
 mod pair;
 
 /// What `cell` is built on. `tests/loom_suspension.rs` puts loom's types in this place.
@@ -66,6 +70,7 @@ mod sync {
 pub use cell::Standing;
 pub use pair::{PairState, Permit, Suspension};
 
+use self::outbox::Outbox;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -77,6 +82,7 @@ use crate::policy::Pair;
 pub struct Suspensions {
     epoch: Instant,
     pairs: Mutex<HashMap<Pair, Arc<PairState>>>,
+    outbox: Arc<Outbox>,
 }
 
 impl Suspensions {
@@ -86,6 +92,7 @@ impl Suspensions {
         Self {
             epoch,
             pairs: Mutex::default(),
+            outbox: Arc::default(),
         }
     }
 
@@ -96,7 +103,8 @@ impl Suspensions {
         if let Some(state) = pairs.get(pair) {
             return Arc::clone(state);
         }
-        let state = Arc::new(PairState::new(self.epoch));
+        let outbox = Arc::clone(&self.outbox);
+        let state = Arc::new(PairState::new(self.epoch, pair.clone(), outbox));
         pairs.insert(pair.clone(), Arc::clone(&state));
         state
     }
@@ -125,6 +133,17 @@ impl Suspensions {
             (a.environment, &a.endpoint, &a.model).cmp(&(b.environment, &b.endpoint, &b.model))
         });
         list
+    }
+
+    /// From now on changes are noted, for [`changes`](Self::changes).
+    pub fn note_changes(&self) {
+        self.outbox.open();
+    }
+
+    /// Waits until pairs have changed here, and gives them with when they last did. What was
+    /// [adopted](PairState::adopt) is no change.
+    pub async fn changes(&self) -> HashMap<Pair, Instant> {
+        self.outbox.take().await
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Pair, Arc<PairState>>> {

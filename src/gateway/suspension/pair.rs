@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, Millis, Standing, Ticket};
+use super::outbox::Outbox;
+use crate::policy::Pair;
 
 /// Whether and until when one pair is left out. Shared by every snapshot that names the pair.
 #[derive(Debug)]
@@ -16,7 +18,13 @@ pub struct PairState {
     reason: Mutex<Arc<str>>,
     /// Suspensions that have begun; changed under the same lock.
     begun: AtomicU64,
+    /// Where a change is noted, and as whose.
+    changes: Option<(Pair, Arc<Outbox>)>,
 }
+
+/// An end that another instance knows of is another one than that which stands only past this: what
+/// remains of a suspension has taken its time to get here.
+const SAME_END: Duration = Duration::from_millis(200);
 
 /// Why and until when a pair is left out, for those who operate the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +38,22 @@ pub struct Suspension {
 }
 
 impl PairState {
-    /// A healthy pair; `epoch` is what ends are measured from.
-    pub(super) fn new(epoch: Instant) -> Self {
+    /// A healthy pair whose changes are noted; `epoch` is what ends are measured from.
+    pub(super) fn new(epoch: Instant, pair: Pair, outbox: Arc<Outbox>) -> Self {
+        Self {
+            changes: Some((pair, outbox)),
+            ..Self::alone(epoch)
+        }
+    }
+
+    /// A healthy pair of which nobody is told.
+    fn alone(epoch: Instant) -> Self {
         Self {
             cell: Cell::new(),
             epoch,
             reason: Mutex::default(),
             begun: AtomicU64::new(0),
+            changes: None,
         }
     }
 
@@ -71,6 +88,7 @@ impl PairState {
             if self.cell.suspend(self.ceil(until)) {
                 *standing_reason = reason.into();
             }
+            self.note();
         }
     }
 
@@ -81,7 +99,41 @@ impl PairState {
 
     /// Makes the pair healthy at once, whatever is under way.
     pub fn resume(&self) {
+        let _reason = self.lock_reason();
         self.cell.resume();
+        self.note();
+    }
+
+    /// Takes over how the pair stands elsewhere: suspended until `until`, or healthy. The later end
+    /// stays, as with any failure. Returns false, and does nothing, where something has happened
+    /// here that nobody has been told yet.
+    pub fn adopt(&self, now: Instant, until: Option<Instant>, reason: &str) -> bool {
+        let mut standing_reason = self.lock_reason();
+        if self
+            .changes
+            .as_ref()
+            .is_some_and(|(pair, outbox)| outbox.holds(pair))
+        {
+            return false;
+        }
+        match until {
+            None => self.cell.resume(),
+            Some(until) => {
+                let stands = self.cell.suspension(self.floor(now));
+                let is_known = stands.is_some_and(|(end, _)| until <= self.instant(end) + SAME_END);
+                if !is_known && until > now && self.cell.suspend(self.ceil(until)) {
+                    *standing_reason = reason.into();
+                }
+            }
+        }
+        true
+    }
+
+    /// Notes that something has changed. Whoever calls holds the lock, so that `adopt` undoes nothing.
+    fn note(&self) {
+        if let Some((pair, outbox)) = &self.changes {
+            outbox.note(pair);
+        }
     }
 
     /// Why and until when the pair is left out; `None`: it is healthy.
@@ -138,7 +190,10 @@ impl Permit<'_> {
     /// The target answered: ends the suspension that this attempt was admitted under, if it was
     /// admitted under one and no failure has begun another since.
     pub fn success(self) {
-        self.pair.cell.succeed(self.ticket);
+        if self.pair.cell.succeed(self.ticket) {
+            let _reason = self.pair.lock_reason();
+            self.pair.note();
+        }
     }
 
     /// The target failed: suspends the pair as [`PairState::suspend`] does. With an `until` that
@@ -169,7 +224,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn suspended(now: Instant, until: Instant) -> PairState {
-        let pair = PairState::new(now);
+        let pair = PairState::alone(now);
         pair.suspend(now, until, "500");
         pair
     }
@@ -217,7 +272,7 @@ mod tests {
     #[test]
     fn a_failure_that_suspends_for_nothing_remembers_nothing() {
         let now = Instant::now();
-        let pair = PairState::new(now);
+        let pair = PairState::alone(now);
         pair.try_admit(now).unwrap().fail(now, now, "500");
         assert_eq!(pair.standing(now), Standing::Healthy);
 
@@ -231,7 +286,7 @@ mod tests {
     fn a_later_failure_never_shortens_it() {
         let now = Instant::now();
         let long = now + 600 * SECOND;
-        let pair = PairState::new(now);
+        let pair = PairState::alone(now);
         let older = pair.try_admit(now).unwrap();
         pair.suspend(now, long, "429");
         older.fail(now, now + SECOND, "500");
@@ -259,7 +314,7 @@ mod tests {
     #[test]
     fn never_ends_early_and_at_most_a_millisecond_late() {
         let epoch = Instant::now();
-        let pair = PairState::new(epoch);
+        let pair = PairState::alone(epoch);
         let until = epoch + Duration::from_nanos(5_000_001);
         pair.suspend(epoch, until, "500");
         assert!(
@@ -275,7 +330,7 @@ mod tests {
     #[test]
     fn times_out_of_range_are_held_in_it() {
         let epoch = Instant::now() + 1000 * SECOND;
-        let pair = PairState::new(epoch);
+        let pair = PairState::alone(epoch);
         let before = epoch - 900 * SECOND;
         pair.suspend(before, before + SECOND, "500");
         assert!(pair.standing(before).is_suspended());
@@ -400,7 +455,7 @@ mod tests {
     fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         let epoch = Instant::now();
         let at = |millis| epoch + Duration::from_millis(millis);
-        let pair = PairState::new(epoch);
+        let pair = PairState::alone(epoch);
         let mut model = Model::default();
         let mut permits: Vec<(Permit<'_>, Held)> = Vec::new();
 

@@ -13,7 +13,7 @@ async fn called(arguments: &[&str]) -> (i32, String, String) {
 async fn help_and_version_are_asked_for() {
     let (code, out, err) = called(&["--help"]).await;
     assert_eq!((code, &*err), (0, ""));
-    for name in ["run", "check", "explain", "key", "demo"] {
+    for name in ["run", "check", "explain", "key", "health", "demo"] {
         let listed = out
             .lines()
             .any(|line| line.trim_start().starts_with(&format!("{name} ")));

@@ -32,6 +32,7 @@ pub fn secret(name: &str) -> String {
 pub struct Setup {
     listeners: String,
     admin: String,
+    shared_state: String,
     limits: String,
     endpoints: String,
     operations: String,
@@ -151,6 +152,12 @@ impl Setup {
         self
     }
 
+    /// Where suspensions are known beyond the process: one YAML line for each field.
+    pub fn shared_state(mut self, fields: &str) -> Self {
+        self.shared_state = indented(fields, 2);
+        self
+    }
+
     /// Everybody may call, in production.
     pub fn without_authentication(mut self) -> Self {
         self.no_authentication = true;
@@ -169,6 +176,9 @@ impl Setup {
         );
         if !self.admin.is_empty() {
             let _ = write!(text, "admin:\n{}", self.admin);
+        }
+        if !self.shared_state.is_empty() {
+            let _ = write!(text, "shared_state:\n{}", self.shared_state);
         }
         if !self.limits.is_empty() {
             let _ = write!(text, "limits:\n{}", self.limits);

@@ -1,0 +1,220 @@
+//! Through Redis.
+
+use std::time::{Duration, Instant};
+
+use super::server::{Redis, Way, answering};
+use super::{
+    resume, served_by, setup, standing, suspend, until, until_healthy, until_suspended, upstream,
+};
+use crate::support::{Gateway, KEY, Reply, within};
+use standin::gateway::suspension::Standing;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Both know the other's suspensions.
+async fn connected(one: &Gateway, other: &Gateway) {
+    suspend(one, MINUTE);
+    until_suspended(other).await;
+    resume(other);
+    until_healthy(one).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_at_one_is_left_out_by_all() {
+    let (upstream, redis) = (upstream().await, Redis::start().await);
+    let start = || setup(&upstream, &redis.fields(), "60s").start();
+    let (one, other) = (start(), start());
+    connected(&one, &other).await;
+    served_by(&one, "second").await;
+    let failed = Instant::now();
+    until_suspended(&other).await;
+    assert!(
+        failed.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        failed.elapsed()
+    );
+    let asked = upstream.count_for("first");
+    served_by(&other, "second").await;
+    assert_eq!(upstream.count_for("first"), asked, "it is passed by");
+    let suspensions = other.running.gateway.suspensions();
+    let list = suspensions.list(Instant::now());
+    assert_eq!(list.len(), 1, "the sandbox and the second target are well");
+    assert_eq!(&*list[0].1.reason, "500");
+    let left = list[0].1.until - Instant::now();
+    assert!(
+        left > MINUTE / 2 && left <= MINUTE + Duration::from_secs(1),
+        "{left:?}"
+    );
+
+    // An instance that starts later, all others gone.
+    drop((one, other));
+    let next = start();
+    until_suspended(&next).await;
+    // Another prefix is another gateway.
+    let fields = format!("redis: {{url: {:?}, prefix: other}}", redis.url());
+    let stranger = setup(&upstream, &fields, "60s").start();
+    connected_alone(&stranger).await;
+    assert_eq!(standing(&stranger), Standing::Healthy);
+}
+
+/// It has told Redis something, so it has heard what was there.
+async fn connected_alone(gateway: &Gateway) {
+    let fields = gateway.running.gateway.suspensions();
+    assert_eq!(fields.list(Instant::now()), []);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_succeeds_ends_it_for_all() {
+    let (upstream, redis) = (upstream().await, Redis::start().await);
+    let start = || setup(&upstream, &redis.fields(), "300ms").start();
+    let (one, other) = (start(), start());
+    connected(&one, &other).await;
+    served_by(&one, "second").await;
+    until(&one, "the end", |standing| standing == Standing::Ended).await;
+    upstream.on_model("first", Reply::chat("first", "Hello"));
+    served_by(&one, "first").await;
+    until_healthy(&other).await;
+    assert_eq!(standing(&one), Standing::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_goes_by_what_it_sees_and_tells_it_later() {
+    let (upstream, mut redis) = (upstream().await, Redis::start().await);
+    let fields = redis.fields();
+    let start = || setup(&upstream, &fields, "60s").start();
+    let (one, other) = (start(), start());
+    connected(&one, &other).await;
+    redis.kill();
+    served_by(&one, "second").await;
+    assert!(standing(&one).is_suspended());
+    served_by(&other, "second").await;
+    resume(&other);
+    assert_eq!(standing(&other), Standing::Healthy);
+    served_by(&other, "second").await;
+    // One that starts meanwhile serves as well.
+    let third = start();
+    served_by(&third, "second").await;
+    drop(third);
+    resume(&other);
+    suspend(&other, MINUTE);
+
+    redis.restart().await;
+    let last = setup(&upstream, &redis.fields(), "60s").start();
+    until_suspended(&last).await;
+    assert!(standing(&one).is_suspended() && standing(&other).is_suspended());
+    resume(&last);
+    until_healthy(&one).await;
+    until_healthy(&other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_does_not_answer_delays_nobody() {
+    let (upstream, redis) = (upstream().await, Redis::start().await);
+    let start = || setup(&upstream, &redis.fields(), "60s").start();
+    let (one, other) = (start(), start());
+    connected(&one, &other).await;
+    redis.signal("STOP");
+    // As long as it takes to notice, and to try again in vain.
+    let paused = Instant::now();
+    let mut asked = 0;
+    while paused.elapsed() < Duration::from_secs(4) {
+        let begun = Instant::now();
+        served_by(&one, "second").await;
+        resume(&one);
+        // A request that waited for Redis would wait for a second at least.
+        assert!(
+            begun.elapsed() < Duration::from_millis(900),
+            "{:?}",
+            begun.elapsed()
+        );
+        asked += 1;
+    }
+    assert!(asked > 10);
+    // Redis finds words that have waited: that it is healthy, and then that it is suspended. None
+    // of them is younger than it was.
+    resume(&one);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    served_by(&one, "second").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(standing(&other), Standing::Healthy);
+    redis.signal("CONT");
+    until_suspended(&other).await;
+    assert!(standing(&one).is_suspended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_word_from_before_undoes_nothing() {
+    let (upstream, redis) = (upstream().await, Redis::start().await);
+    let way = Way::to(&redis).await;
+    let one = setup(&upstream, &redis.fields(), "60s").start();
+    let fields = format!("redis: {{url: 'redis://127.0.0.1:{}'}}", way.port);
+    let cut_off = setup(&upstream, &fields, "60s").start();
+    connected(&one, &cut_off).await;
+
+    way.set_open(false);
+    served_by(&cut_off, "second").await;
+    assert!(standing(&cut_off).is_suspended());
+    // So that it is before by both clocks.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    suspend(&one, MINUTE);
+    resume(&one);
+    // What Redis knows once another one has it.
+    let witness = setup(&upstream, &redis.fields(), "60s").start();
+    connected_alone(&witness).await;
+    way.set_open(true);
+    until_healthy(&cut_off).await;
+    assert_eq!(standing(&one), Standing::Healthy);
+    assert_eq!(standing(&witness), Standing::Healthy);
+
+    // And a failure from after it stays.
+    way.set_open(false);
+    resume(&one);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    served_by(&cut_off, "second").await;
+    way.set_open(true);
+    until_suspended(&one).await;
+    assert!(standing(&cut_off).is_suspended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_redis_changes_nothing() {
+    let upstream = upstream().await;
+    for bytes in [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(),
+        b"+OK\r\n",
+        b"*-7\r\n",
+        b"$99999999999\r\nx",
+        b"-ERR unknown command\r\n",
+        b"\x00\xff\xfe",
+    ] {
+        let (url, mut connections) = answering(bytes).await;
+        let fields = format!("redis: {{url: {url:?}}}");
+        let gateway = setup(&upstream, &fields, "60s").start();
+        within("two tries", connections.wait_for(|&count| count >= 2))
+            .await
+            .unwrap();
+        served_by(&gateway, "second").await;
+        assert!(standing(&gateway).is_suspended());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_opens_it() {
+    let password = crate::support::secret("redis");
+    let redis = Redis::start_with(&["--requirepass", &password]).await;
+    let upstream = upstream().await;
+    let fields = format!(
+        "redis: {{url: {:?}, password: {{env: redis}}}}",
+        redis.url()
+    );
+    let start = |fields: &str| setup(&upstream, fields, "60s").start();
+    let (one, other) = (start(&fields), start(&fields));
+    connected(&one, &other).await;
+    let without = start(&redis.fields());
+    suspend(&one, MINUTE);
+    until_suspended(&other).await;
+    let answer = without.client().key(KEY).get("/v1/unknown").await;
+    assert_eq!(answer.status, 404);
+    assert_eq!(standing(&without), Standing::Healthy, "it is not let in");
+}
