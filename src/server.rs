@@ -242,7 +242,8 @@ fn assemble(
     let mut sockets = sockets::open(&addresses, inherited)?;
     let kept = sockets.iter().map(Socket::try_clone);
     let kept = kept.collect::<io::Result<_>>().map_err(ServerError::Keep)?;
-    let log = AccessLog::open(&log_path(&access_log)).map_err(ServerError::AccessLog)?;
+    let log = AccessLog::open(&log_path(&access_log.path)).map_err(ServerError::AccessLog)?;
+    log.set_sample(access_log.sample);
     let links = Links::new(
         ConnectorOptions::from_server_conf(&conf),
         conf.upstream_keepalive_pool_size,
@@ -419,7 +420,9 @@ impl ServiceWithDependents for Listening {
         // Before the first connection: a process that serves must not be ended by a signal's default.
         let caught = self.catch.take().map(|catch| (catch, Signals::catch()));
         if let Err(error) = self.gateway.access_log().start() {
-            log::error!("the access log can't be written: {error}");
+            log::error!(
+                "the access log can't be written: {error}. The system has no room for another thread; the log tries again with each request"
+            );
         }
         hand_in(&fds, &mut self.sockets);
         let gateway = self.gateway.clone();

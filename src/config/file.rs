@@ -324,5 +324,6 @@ shape! {
     struct AccessLog<'n> {
         path: &'n str,
         format: &'n str,
+        sample: f64,
     }
 }

@@ -57,8 +57,8 @@ pub struct Configuration {
     pub snapshot: Snapshot,
     /// Where suspensions are known beyond this process.
     pub shared_state: Option<SharedState>,
-    /// Where the access log goes.
-    pub access_log: AccessLogPath,
+    /// The access log.
+    pub access_log: AccessLog,
     /// What is allowed and probably not meant, each with its line and path.
     pub warnings: Vec<String>,
 }
@@ -123,6 +123,15 @@ pub struct RedisSettings {
     pub prefix: String,
     /// Of the user in the URL, or of the default one.
     pub password: Option<Secret>,
+}
+
+/// The access log: where it goes, and how much of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub path: AccessLogPath,
+    /// The part of the requests without a failure that is in it, from 0 to 1.
+    pub sample: f64,
 }
 
 /// Where the access log goes.

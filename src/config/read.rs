@@ -271,6 +271,13 @@ impl<'n> Read<'n> for u64 {
     }
 }
 
+impl<'n> Read<'n> for f64 {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
+        let parse = |text: &str| text.parse().ok();
+        scalar(node, place, "a number such as 0.1", parse)
+    }
+}
+
 impl<'n> Read<'n> for Duration {
     fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         let what = "a duration such as 30s, 250ms, 2m or 1h (a bare whole number means seconds)";

@@ -430,7 +430,9 @@ impl Link {
                 .map(|address| at_address(&self.template, address))
                 .collect(),
             Err(error) => {
-                log::warn!("host name {name} can't be resolved: {error}");
+                log::warn!(
+                    "host name {name} can't be resolved: {error}. Check the endpoint's url and this machine's DNS"
+                );
                 Vec::new()
             }
         };

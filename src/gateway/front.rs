@@ -167,7 +167,7 @@ impl ServerApp for Front {
         if entered.number > limits.connections {
             self.connections.0.refused.fetch_add(1, Ordering::Relaxed);
             log::warn!(
-                "a connection was refused: {} are open, as many as limits.connections allows",
+                "a connection was refused: {} are open, as many as limits.connections allows. Raise it, or add an instance",
                 limits.connections
             );
             return None;

@@ -130,14 +130,18 @@ impl ShutdownSignalWatch for Ending {
                 match until_caught(caught).await {
                     Ok(signals) => self.obey(signals).await,
                     Err(error) => {
-                        log::error!("signals can't be received: {error}");
+                        log::error!(
+                            "signals can't be received: {error}. The process serves, but only SIGKILL ends it; restart it soon"
+                        );
                         pending::<()>().await;
                     }
                 }
             }
         }
         if !self.gateway.access_log().flush(Duration::from_secs(5)) {
-            log::warn!("the access log's last lines could not be written");
+            log::warn!(
+                "the access log's last lines could not be written: its disk or whoever reads it is too slow"
+            );
         }
         ShutdownSignal::FastShutdown
     }
@@ -250,7 +254,7 @@ impl Ending {
         let closed = tokio::time::timeout_at(deadline, self.connections.all_closed());
         if closed.await.is_err() {
             log::warn!(
-                "{} connections are cut: they were still open after {:?}",
+                "{} connections are cut: they were still open after {:?}. If that is too short for your models, raise server.graceful_shutdown_timeout_seconds",
                 self.connections.open(),
                 self.patience
             );
@@ -271,12 +275,12 @@ impl Ending {
         for warning in &configuration.warnings {
             log::warn!("{warning}");
         }
-        if let Err(error) = self
-            .gateway
-            .access_log()
-            .reopen(&log_path(&configuration.access_log))
-        {
-            log::error!("the access log can't be opened again: {error}");
+        let log = self.gateway.access_log();
+        log.set_sample(configuration.access_log.sample);
+        if let Err(error) = log.reopen(&log_path(&configuration.access_log.path)) {
+            log::error!(
+                "the access log can't be opened again: {error}. It goes on where it was: see that its folder exists and that this user may write there, and reload"
+            );
         }
         let installed = self.gateway.install(configuration.snapshot);
         self.gateway.metrics().reloaded(installed.is_ok());

@@ -19,6 +19,9 @@
 //! - a sink that fails (a full disk, a broken pipe) loses its batch, which is counted the same way,
 //!   and is tried again with the next; the process's log tells of it at most once a minute.
 //!
+//! With a sample below 1 only that part of the requests without a failure gets a line. Every n-th does,
+//! rather than one by chance: the part is exact, and nobody has to draw.
+//!
 //! The writer's thread is started with the first line, as a process that becomes a daemon forks
 //! between opening its log and serving, and a fork leaves threads behind.
 
@@ -32,7 +35,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub use super::sink::AccessLogPath;
 
 use super::json::Object;
-use super::request::RequestRecord;
+use super::metrics::RequestOutcome;
+use super::request::{RequestRecord, StreamEnd};
 use super::sink::{Sink, WriteError};
 use super::waiting::{Appended, Switch, Taken, Waiting};
 
@@ -50,6 +54,10 @@ struct Shared {
     /// Whether there is a sink.
     on: AtomicBool,
     dropped: AtomicU64,
+    /// The part of the unremarkable requests that is told of, as a part of `u64::MAX`.
+    sample: AtomicU64,
+    /// Grows by `sample` with each of them; where it overflows, the request gets a line.
+    turn: AtomicU64,
 }
 
 impl AccessLog {
@@ -67,6 +75,8 @@ impl AccessLog {
                 on: AtomicBool::new(sink.is_some()),
                 waiting: Waiting::new(sink),
                 dropped: AtomicU64::new(0),
+                sample: AtomicU64::new(u64::MAX),
+                turn: AtomicU64::new(0),
             }),
         }
     }
@@ -91,7 +101,7 @@ impl AccessLog {
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        if !self.shared.on.load(Ordering::Relaxed) {
+        if !self.shared.on.load(Ordering::Relaxed) || !self.shared.samples(record) {
             return;
         }
         let appended = LINE.with_borrow_mut(|line| {
@@ -125,6 +135,19 @@ impl AccessLog {
         Ok(())
     }
 
+    /// From now on the log tells of this part of the requests that went as they should, from 0 to 1,
+    /// and of all others.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "saturates, and a part need not be exact to the last of 64 bits"
+    )]
+    pub fn set_sample(&self, sample: f64) {
+        let part = (sample * u64::MAX as f64) as u64;
+        self.shared.sample.store(part, Ordering::Relaxed);
+    }
+
     /// Waits until everything recorded before is written, at most `within`. Whether it came to
     /// that. For the end of the process: it blocks the thread.
     pub fn flush(&self, within: Duration) -> bool {
@@ -135,6 +158,28 @@ impl AccessLog {
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
+}
+
+impl Shared {
+    /// Whether a request gets a line.
+    fn samples(&self, record: &RequestRecord) -> bool {
+        let sample = self.sample.load(Ordering::Relaxed);
+        if sample == u64::MAX || is_remarkable(record) {
+            return true;
+        }
+        let turn = self.turn.fetch_add(sample, Ordering::Relaxed);
+        turn.checked_add(sample).is_none()
+    }
+}
+
+/// Whether somebody may look for the request's line: something of it went wrong.
+fn is_remarkable(record: &RequestRecord) -> bool {
+    let ended = |end| matches!(end, StreamEnd::Complete | StreamEnd::Repaired);
+    RequestOutcome::of(record) != RequestOutcome::Success
+        || record
+            .stream
+            .as_ref()
+            .is_some_and(|stream| !ended(stream.end))
 }
 
 impl Drop for AccessLog {
@@ -196,7 +241,7 @@ impl<'shared> Writer<'shared> {
         let dropped = self.shared.dropped.fetch_add(lost, Ordering::Relaxed) + lost;
         if self.complaints.is_due(Instant::now()) {
             log::error!(
-                "access log {}: {cause}; {dropped} lines lost since the start",
+                "access log {}: {cause}; {dropped} lines lost since the start. Make room there, or set observability.access_log.path to another place and reload",
                 sink.name()
             );
         }
@@ -480,6 +525,47 @@ mod tests {
         assert!(log.flush(LONG));
         assert_eq!(ids_of(&file), ["seen"]);
         assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn a_sample_is_exact_and_leaves_no_failure_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        for (sample, expected) in [(1.0, 1_000), (0.1, 100), (0.25, 250), (0.0, 0)] {
+            let log = file_log(&file);
+            log.set_sample(sample);
+            for place in 0..1_000 {
+                let mut fine = record(&place.to_string());
+                fine.status = Some(200);
+                log.record(&fine);
+            }
+            let mut failed = record("failed");
+            failed.status = Some(502);
+            failed.error = Some("all_targets_failed");
+            log.record(&failed);
+            let mut broken = record("rescued");
+            broken.status = Some(200);
+            broken.stream = Some(crate::telemetry::StreamRecord {
+                ttft: None,
+                events: 3,
+                events_dropped: 0,
+                rescued_at: vec![5],
+                end: StreamEnd::Rescued,
+            });
+            log.record(&broken);
+            assert!(log.flush(LONG));
+            let lines = ids_of(&file);
+            let (failures, fine): (Vec<_>, Vec<_>) =
+                lines.iter().partition(|id| id.parse::<u32>().is_err());
+            assert_eq!(failures, ["failed", "rescued"], "{sample}");
+            assert!(
+                fine.len().abs_diff(expected) <= 1,
+                "{sample}: {}",
+                fine.len()
+            );
+            drop(log);
+            fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use super::file::File;
 use super::place::Place;
 use super::read::{Entry, Field, entries};
 use super::sources::Sources;
-use super::{AccessLogPath, Configuration};
+use super::{AccessLog, AccessLogPath, Configuration};
 use crate::policy::{EndpointId, Operations, PolicyId, Snapshot};
 use names::Names;
 
@@ -113,24 +113,31 @@ fn id(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// Where the access log goes. A file is told from a word by the `/` in it, so that a slip of the
-/// pen in `stdout` doesn't make a file.
-fn access_log(file: &File<'_>, sources: &Sources<'_>, root: Place<'_>) -> AccessLogPath {
+fn access_log(file: &File<'_>, sources: &Sources<'_>, root: Place<'_>) -> AccessLog {
     let observability = root.field("observability");
     let place = observability.field("access_log");
-    let written = file
-        .observability
-        .value()
-        .and_then(|field| field.access_log.value());
-    let Some(access_log) = written else {
-        return AccessLogPath::Stdout;
+    let written = file.observability.value();
+    let Some(written) = written.and_then(|field| field.access_log.value()) else {
+        return AccessLog {
+            path: AccessLogPath::Stdout,
+            sample: 1.0,
+        };
     };
     let at = place.field("format");
-    check::choice_or(&access_log.format, at, &[("json", ())], "formats", ());
-    let Some(path) = access_log.path.given() else {
+    check::choice_or(&written.format, at, &[("json", ())], "formats", ());
+    let sample = check::within(&written.sample, place.field("sample"), &(0.0..=1.0));
+    AccessLog {
+        path: access_log_path(&written.path, sources, place.field("path")),
+        sample: sample.unwrap_or(1.0),
+    }
+}
+
+/// Where the access log goes. A file is told from a word by the `/` in it, so that a slip of the
+/// pen in `stdout` doesn't make a file.
+fn access_log_path(path: &Field<&str>, sources: &Sources<'_>, at: Place<'_>) -> AccessLogPath {
+    let Some(path) = path.given() else {
         return AccessLogPath::Stdout;
     };
-    let at = place.field("path");
     match path.value {
         "stdout" => AccessLogPath::Stdout,
         "stderr" => AccessLogPath::Stderr,

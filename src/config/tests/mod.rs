@@ -95,7 +95,11 @@ fn the_smallest_configuration_has_all_defaults() {
     assert_eq!(shared_state, None);
     assert_eq!(admin, None);
     assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!(access_log, AccessLogPath::Stdout);
+    let everything = AccessLog {
+        path: AccessLogPath::Stdout,
+        sample: 1.0,
+    };
+    assert_eq!(access_log, everything);
     assert_eq!(
         listeners,
         [Listener {
@@ -528,7 +532,7 @@ fn limits_and_the_log_arrive() {
         ("limits.connections", json!(7)),
         (
             "observability.access_log",
-            json!({"path": "off", "format": "json"}),
+            json!({"path": "off", "format": "json", "sample": 0.25}),
         ),
     ]);
     let limits = snapshot.limits;
@@ -547,7 +551,11 @@ fn limits_and_the_log_arrive() {
         limits.keepalive_timeout,
     ];
     assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_secs));
-    assert_eq!((limits.connections, access_log), (7, AccessLogPath::Off));
+    assert_eq!(limits.connections, 7);
+    assert_eq!(
+        (access_log.path, access_log.sample),
+        (AccessLogPath::Off, 0.25)
+    );
     for (path, expected) in [
         ("stdout", AccessLogPath::Stdout),
         ("stderr", AccessLogPath::Stderr),
@@ -557,7 +565,7 @@ fn limits_and_the_log_arrive() {
         ),
     ] {
         let configuration = accepted(&[("observability.access_log.path", json!(path))]);
-        assert_eq!(configuration.access_log, expected);
+        assert_eq!(configuration.access_log.path, expected);
     }
 }
 

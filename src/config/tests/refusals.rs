@@ -514,7 +514,7 @@ fn relative_paths_start_at_the_folder_of_the_file() {
         .unwrap();
     assert_eq!(key.expose(), fs::read_to_string(secret).unwrap());
     let expected = PathBuf::from(folder.path()).join("./access.log");
-    assert_eq!(configuration.access_log, AccessLogPath::File(expected));
+    assert_eq!(configuration.access_log.path, AccessLogPath::File(expected));
 }
 
 /// A folder of a test's own, gone with the test.

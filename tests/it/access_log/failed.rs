@@ -216,3 +216,26 @@ async fn a_head_that_is_refused_has_its_line() {
     assert_eq!(line["error"], "invalid_request_framing");
     assert_eq!(line["bytes_out"], answer.body.len());
 }
+
+/// A sampled log leaves out what went as it should, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_has_every_failure() {
+    let upstream = Upstream::start().await;
+    upstream.on_model("fine", Reply::chat("fine", "Hello"));
+    upstream.on_model("down", failure(500));
+    let gateway = Setup::new()
+        .endpoint("openai", &upstream.url())
+        .policy("fine", "production: {target: {model: fine, endpoint: openai}, fallbacks: []}")
+        .policy("down", "production: {target: {model: down, endpoint: openai}, fallbacks: [{model: fine, endpoint: openai}]}")
+        .access_log("sample: 0")
+        .start();
+    let client = gateway.client();
+    for model in ["fine", "down", "fine"] {
+        assert_eq!(client.post(CHAT, ask(model)).await.status, 200);
+    }
+    assert_eq!(client.get("/v1/nothing").await.status, 404);
+    let lines = gateway.wait_log(2).await;
+    let told: Vec<_> = lines.iter().map(|line| line["status"].as_u64()).collect();
+    assert_eq!(told, [Some(200), Some(404)]);
+    assert_eq!(lines[0]["model"], "down");
+}

@@ -40,6 +40,7 @@ pub struct Setup {
     names: Vec<String>,
     default_endpoint: Option<String>,
     no_authentication: bool,
+    access_log: String,
 }
 
 impl Setup {
@@ -158,6 +159,12 @@ impl Setup {
         self
     }
 
+    /// More fields of the access log, in YAML's flow style.
+    pub fn access_log(mut self, fields: &str) -> Self {
+        self.access_log = format!(", {fields}");
+        self
+    }
+
     /// Everybody may call, in production.
     pub fn without_authentication(mut self) -> Self {
         self.no_authentication = true;
@@ -215,7 +222,8 @@ impl Setup {
         }
         let _ = writeln!(
             text,
-            "observability:\n  access_log: {{path: {access_log:?}, format: json}}"
+            "observability:\n  access_log: {{path: {access_log:?}, format: json{}}}",
+            self.access_log
         );
         text
     }
