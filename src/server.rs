@@ -2,8 +2,11 @@
 //! that knows all the rest.
 
 mod admin;
+mod certificates;
 mod ending;
+mod files;
 mod live;
+mod reload;
 mod sharing;
 mod sockets;
 mod supervisor;
@@ -12,14 +15,13 @@ mod upgrade;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::connectors::ConnectorOptions;
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::ServiceReadyNotifier;
@@ -27,18 +29,17 @@ use pingora_core::services::ServiceWithDependents;
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio::sync::{oneshot, watch};
 
 use self::admin::AdminListening;
+use self::certificates::{Certificates, Loaded};
 use self::ending::{Ending, Signals, Told, Upgrading};
 use self::live::LiveGateway;
+use self::reload::{Fixed, ListenersCertificates, Reloader};
 use self::sharing::Sharing;
 use self::sockets::{Socket, hand_in};
 use self::upgrade::Predecessor;
+use crate::admin::Tokens;
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
     BackendService, Connections, Front, Gateway, Links, Proxy, Resolver, SystemResolver, TableError,
@@ -133,15 +134,21 @@ pub struct Running {
 /// # Errors
 /// Why it can't start.
 pub fn start(configuration: Configuration) -> Result<Running, ServerError> {
-    start_with(configuration, Arc::new(SystemResolver))
+    start_with(
+        configuration,
+        &RunOptions::default(),
+        Arc::new(SystemResolver),
+    )
 }
 
-/// The same, with something else than the system that finds the addresses of discovered backends.
+/// The same with a file to reload from, and with something else than the system that finds the
+/// addresses of discovered backends.
 ///
 /// # Errors
 /// Why it can't start.
 pub fn start_with(
     configuration: Configuration,
+    options: &RunOptions,
     resolver: Arc<dyn Resolver>,
 ) -> Result<Running, ServerError> {
     let (stop, told) = watch::channel(false);
@@ -150,7 +157,7 @@ pub fn start_with(
         addresses,
         admin,
         ending,
-    } = assemble(configuration, &RunOptions::default(), Some(told), resolver)?;
+    } = assemble(configuration, options, Some(told), resolver)?;
     let gateway = ending.gateway.clone();
     let connections = ending.connections.clone();
     let thread = std::thread::spawn(move || {
@@ -213,6 +220,8 @@ fn assemble(
     for warning in &configuration.warnings {
         log::warn!("{warning}");
     }
+    let fixed = Fixed::of(&configuration);
+    let certificates = certificates(&configuration)?;
     let Configuration {
         server: mut conf,
         listeners,
@@ -220,6 +229,7 @@ fn assemble(
         snapshot,
         shared_state,
         access_log,
+        files,
         ..
     } = configuration;
     conf.daemon |= options.daemon;
@@ -261,9 +271,9 @@ fn assemble(
     let h2c_ports = h2c.map(|(_, socket)| socket.address.port()).collect();
     let front = Front::new(proxy, gateway.clone(), connections.clone(), h2c_ports);
     let mut service = Service::new("gateway".to_owned(), front);
-    for (listener, socket) in bound() {
+    for ((listener, socket), certificates) in bound().zip(&certificates.listeners) {
         let name = socket.address.to_string();
-        add_endpoint(&mut service, listener.address, listener.tls.as_ref(), &name)?;
+        add_endpoint(&mut service, listener.address, certificates.as_ref(), &name)?;
     }
     let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
     let addresses = sockets.iter().map(|socket| socket.address).collect();
@@ -283,13 +293,27 @@ fn assemble(
         server.add_service(sharing.service(drain.subscribe()));
     }
     let (handed_over, hand_over) = watch::channel(false);
-    let admin = match admin.zip(admin_socket) {
-        Some((admin, socket)) => {
+    let address = admin.as_ref().map(|admin| admin.address);
+    let endpoint = address.map(|address| (address, certificates.admin.clone()));
+    let tokens = Arc::new(Tokens::new(
+        admin.map_or_else(Vec::new, |admin| admin.tokens),
+    ));
+    let reloader = Arc::new(Reloader::new(
+        options.conf_path.clone(),
+        files,
+        gateway.clone(),
+        fixed,
+        certificates,
+        tokens.clone(),
+    ));
+    let admin = match endpoint.zip(admin_socket) {
+        Some((endpoint, socket)) => {
             let live = LiveGateway {
                 gateway: gateway.clone(),
                 connections: connections.clone(),
+                reloader: reloader.clone(),
             };
-            let listening = AdminListening::new(&admin, live, socket, hand_over)?;
+            let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over)?;
             let address = listening.address;
             server.add_service(listening);
             Some(address)
@@ -319,7 +343,7 @@ fn assemble(
                 predecessor,
             })),
             next: options.next.clone(),
-            conf_path: options.conf_path.clone(),
+            reloader,
             told,
         },
     })
@@ -359,40 +383,38 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
 fn add_endpoint<App>(
     service: &mut Service<App>,
     address: SocketAddr,
-    tls: Option<&ListenerTls>,
+    certificates: Option<&Certificates>,
     name: &str,
 ) -> Result<(), ServerError> {
-    let Some(tls) = tls else {
+    let Some(certificates) = certificates else {
         service.add_tcp(name);
         return Ok(());
     };
     let failed = |why: String| ServerError::Tls { address, why };
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let mut settings = TlsSettings::intermediate(&path(&tls.certificate), &path(&tls.private_key))
-        .map_err(|error| failed(error.to_string()))?;
+    let mut settings = certificates.settings().map_err(failed)?;
     settings.enable_h2();
-    if let Some(ca) = &tls.client_ca {
-        settings.set_client_cert_verifier(client_verifier(ca).map_err(failed)?);
-    }
     service.add_tls_with_settings(name, None, settings);
     Ok(())
 }
 
-/// Accepts callers that show a certificate signed by one in `ca`.
-fn client_verifier(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(ca).map_err(|error| error.to_string())?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        Arc::new(rustls::crypto::ring::default_provider()),
-    )
-    .build()
-    .map(|verifier| verifier as Arc<dyn ClientCertVerifier>)
-    .map_err(|error| error.to_string())
+/// Reads the certificates of all listeners.
+fn certificates(configuration: &Configuration) -> Result<ListenersCertificates, ServerError> {
+    let read = |address: SocketAddr, tls: Option<&ListenerTls>| {
+        let loaded = tls.map(Loaded::read).transpose();
+        let loaded = loaded.map_err(|why| ServerError::Tls { address, why })?;
+        Ok(loaded.map(Certificates::new))
+    };
+    let listeners = configuration.listeners.iter();
+    let admin = configuration.admin.as_ref();
+    Ok(ListenersCertificates {
+        listeners: listeners
+            .map(|listener| read(listener.address, listener.tls.as_ref()))
+            .collect::<Result<_, ServerError>>()?,
+        admin: match admin {
+            Some(admin) => read(admin.address, admin.tls.as_ref())?,
+            None => None,
+        },
+    })
 }
 
 /// The listeners as a service of Pingora's, stopped by a watch of our own.

@@ -23,7 +23,7 @@ pub(super) async fn token(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let operator = operator(&state.tokens.load(), request.headers());
+    let operator = operator(&state.tokens.0.load(), request.headers());
     let operator = operator.ok_or_else(Problem::unauthorized)?;
     log::debug!(
         "admin: {}: {} {}",

@@ -14,7 +14,9 @@
 //! the request path nor the process.
 
 mod access;
+mod api;
 mod health;
+mod live;
 mod problem;
 
 use std::net::IpAddr;
@@ -24,80 +26,101 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{any, get};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
 
+pub use self::live::{Applied, Live, Reload, ReloadedBy, Reloads};
 use self::problem::Problem;
 use crate::config::AdminToken;
 
 /// From the first byte that is awaited to the end of a request's head: idle connections end by it too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The gateway that runs, as far as it is shown and changed here.
-pub trait Live: Send + Sync + 'static {
-    /// Whether the process is about to end, so that nobody should send it new requests.
-    fn is_draining(&self) -> bool;
-
-    /// Appends the metrics in Prometheus's text format.
-    fn write_metrics(&self, text: &mut String);
-}
+/// Of what is sent here: a configuration with 10,000 policies has about 4 MB.
+const LARGEST_BODY: usize = 32 << 20;
 
 /// The application behind the admin listener.
-pub struct Admin {
-    router: Router,
-    state: Arc<State>,
+pub struct Admin(Router);
+
+/// The tokens that are good now.
+pub struct Tokens(ArcSwap<Vec<AdminToken>>);
+
+impl Tokens {
+    /// These, for now.
+    pub fn new(tokens: Vec<AdminToken>) -> Self {
+        Self(ArcSwap::from_pointee(tokens))
+    }
+
+    /// From now on these are good, and no others.
+    pub fn set(&self, tokens: Vec<AdminToken>) {
+        self.0.store(Arc::new(tokens));
+    }
 }
 
 /// What the handlers share.
 pub(crate) struct State {
     live: Arc<dyn Live>,
-    tokens: ArcSwap<Vec<AdminToken>>,
+    tokens: Arc<Tokens>,
     /// Whether only this machine can connect.
     loopback: bool,
+    document: Arc<utoipa::openapi::OpenApi>,
 }
 
 impl Admin {
     /// Shows `live` to whoever holds one of `tokens`; `ip` is where it listens.
-    pub fn new(live: Arc<dyn Live>, ip: IpAddr, tokens: Vec<AdminToken>) -> Self {
+    pub fn new(live: Arc<dyn Live>, ip: IpAddr, tokens: Arc<Tokens>) -> Self {
+        let (api, document) = OpenApiRouter::with_openapi(api::Document::openapi())
+            .nest("/api/v1", api::routes())
+            .split_for_parts();
         let state = Arc::new(State {
             live,
-            tokens: ArcSwap::from_pointee(tokens),
+            tokens,
             loopback: ip.is_loopback(),
+            document: Arc::new(document),
         });
-        Self {
-            router: router(&state),
-            state,
-        }
-    }
-
-    /// From now on these tokens are good, and no others.
-    pub fn set_tokens(&self, tokens: Vec<AdminToken>) {
-        self.state.tokens.store(Arc::new(tokens));
+        Self(router(api, &state))
     }
 }
 
 /// Every route. Whatever is under `/api` needs a token, also what isn't there.
-fn router(state: &Arc<State>) -> Router {
+fn router(api: Router<Arc<State>>, state: &Arc<State>) -> Router {
     let open = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(state.clone(), access::local_or_token));
-    let api = Router::new()
-        .fallback(async || Problem::not_found("there is no such resource"))
+    let nothing = async || {
+        Problem::not_found("there is no such resource; /api/v1/openapi.json says what there is")
+    };
+    let api = api
+        .route("/api", any(nothing))
+        .route("/api/{*rest}", any(nothing))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(state.clone(), access::token));
     Router::new()
         .merge(open)
-        .nest("/api", api)
+        .merge(api)
         .fallback(async || Problem::not_found("there is no such page"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state.clone())
+}
+
+/// Runs what takes a while (reading and resolving a configuration) where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Problem::internal(error.to_string()))
 }
 
 #[async_trait]
@@ -107,7 +130,7 @@ impl ServerApp for Admin {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(self.0.clone());
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

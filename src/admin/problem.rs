@@ -4,9 +4,13 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::api::{Mistake, mistakes};
+use crate::config::ConfigErrors;
 
 /// What went wrong, for a program (`status`, `code`) and for a person (`title`, `detail`).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// What kind of problem it is, in words that stay.
     title: &'static str,
@@ -16,6 +20,9 @@ pub(super) struct Problem {
     code: &'static str,
     /// What is the matter this time, and what helps.
     detail: String,
+    /// Each mistake of a configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Mistake>,
 }
 
 impl Problem {
@@ -25,6 +32,7 @@ impl Problem {
             status: status.as_u16(),
             code,
             detail,
+            errors: Vec::new(),
         }
     }
 
@@ -37,6 +45,33 @@ impl Problem {
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         let status = StatusCode::NOT_FOUND;
         Self::new(status, "not_found", "Not found", detail.into())
+    }
+
+    /// A configuration has errors.
+    pub(super) fn invalid(errors: &ConfigErrors) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let count = errors.0.len();
+        let detail = format!("nothing has changed; the configuration has {count} errors: {errors}");
+        Self {
+            errors: mistakes(errors),
+            ..Self::new(
+                status,
+                "invalid_configuration",
+                "The configuration has errors",
+                detail,
+            )
+        }
+    }
+
+    /// Something that can't be the caller's fault.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(
+            status,
+            "internal",
+            "Something went wrong here",
+            detail.into(),
+        )
     }
 
     pub(super) fn method_not_allowed() -> Self {

@@ -30,6 +30,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct Configuration {
     pub shared_state: Option<SharedState>,
     /// The access log.
     pub access_log: AccessLog,
+    /// The files that it was read from, besides its own: certificates, keys, secrets.
+    pub files: Vec<PathBuf>,
     /// What is allowed and probably not meant, each with its line and path.
     pub warnings: Vec<String>,
 }
@@ -163,9 +166,17 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigErrors> {
         let valid = error.utf8_error().valid_up_to();
         unreadable(format!("is no UTF-8 text, from byte {valid} on"))
     })?;
+    parse_as(path, &text)
+}
+
+/// Reads `text` as if it stood in the file `path`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_as(path: &Path, text: &str) -> Result<Configuration, ConfigErrors> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("/"));
-    parse_in(folder.to_owned(), &text, &|name| std::env::var(name).ok())
+    parse_in(folder.to_owned(), text, &|name| std::env::var(name).ok())
 }
 
 /// Reads a configuration; `environment` looks variables up. Relative paths start at the process's
@@ -189,6 +200,7 @@ fn parse_in(
     let sources = Sources {
         environment,
         folder,
+        read: RefCell::default(),
     };
     let report = Report::default();
     let root = Place::root(&report);
@@ -197,6 +209,7 @@ fn parse_in(
     match found {
         Some(configuration) => Ok(Configuration {
             warnings: report.finish()?,
+            files: sources.read.into_inner(),
             ..configuration
         }),
         None => Err(report.into_errors()),

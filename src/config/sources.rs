@@ -1,5 +1,6 @@
 //! What a configuration refers to outside of itself: variables and files.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ pub(super) struct Sources<'s> {
     pub(super) environment: &'s dyn Fn(&str) -> Option<String>,
     /// Where relative paths start: the folder of the configuration file.
     pub(super) folder: PathBuf,
+    /// The files that were asked for so far.
+    pub(super) read: RefCell<Vec<PathBuf>>,
 }
 
 impl Sources<'_> {
@@ -28,7 +31,10 @@ impl Sources<'_> {
     /// # Errors
     /// Why there are none, to be put behind the file's name.
     pub(super) fn bytes(&self, written: &str, limit: usize) -> Result<Vec<u8>, String> {
-        read(&self.path(written), limit)
+        let path = self.path(written);
+        let bytes = read(&path, limit);
+        self.read.borrow_mut().push(path);
+        bytes
     }
 
     /// The same as text.

@@ -8,11 +8,11 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 
+use super::certificates::Certificates;
 use super::live::LiveGateway;
 use super::sockets::{Socket, hand_in};
 use super::{ServerError, add_endpoint};
-use crate::admin::Admin;
-use crate::config;
+use crate::admin::{Admin, Tokens};
 
 /// The admin listener. It ends with the process, or when the next one has its socket: while the
 /// gateway drains somebody must be there to say so.
@@ -26,19 +26,20 @@ pub(super) struct AdminListening {
 
 impl AdminListening {
     pub(super) fn new(
-        admin: &config::Admin,
+        (configured, certificates): (SocketAddr, Option<Certificates>),
+        tokens: Arc<Tokens>,
         live: LiveGateway,
         socket: Socket,
         handed_over: ShutdownWatch,
     ) -> Result<Self, ServerError> {
         let address = socket.address;
-        let app = Admin::new(Arc::new(live), address.ip(), admin.tokens.clone());
+        let app = Admin::new(Arc::new(live), address.ip(), tokens);
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
         add_endpoint(
             &mut service,
-            admin.address,
-            admin.tls.as_ref(),
+            configured,
+            certificates.as_ref(),
             &address.to_string(),
         )?;
         Ok(Self {

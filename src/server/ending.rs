@@ -31,10 +31,12 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{oneshot, watch};
 
+use super::files::watch;
+use super::reload::Reloader;
 use super::sockets::Socket;
+use super::supervisor;
 use super::upgrade::{self, Predecessor, Upgrades};
-use super::{log_path, supervisor};
-use crate::config;
+use crate::admin::ReloadedBy;
 use crate::gateway::{Connections, Gateway};
 
 /// What ends the process, and how.
@@ -53,7 +55,7 @@ pub(super) struct Ending {
     pub(super) upgrading: Mutex<Option<Upgrading>>,
     /// The command line of the next process.
     pub(super) next: Vec<OsString>,
-    pub(super) conf_path: Option<PathBuf>,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) told: Told,
 }
 
@@ -119,6 +121,7 @@ impl Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Ending {
     async fn recv(&self) -> ShutdownSignal {
+        tokio::spawn(watch(self.reloader.clone()));
         match &self.told {
             Told::Embedded(told) => {
                 // The other side is dropped only with the gateway itself: an end too.
@@ -209,7 +212,7 @@ impl Ending {
                 Asked::Interrupt => return None,
                 Asked::Reload => {
                     supervisor::reloading();
-                    self.reload();
+                    self.reloader.reload(ReloadedBy::Signal).await;
                     supervisor::ready();
                 }
                 Asked::Upgrade if upgrades.is_some() => upgrade::start_next(&self.next),
@@ -258,37 +261,6 @@ impl Ending {
                 self.connections.open(),
                 self.patience
             );
-        }
-    }
-
-    /// Reads the configuration again. With an error nothing changes.
-    fn reload(&self) {
-        let Some(path) = &self.conf_path else { return };
-        let configuration = match config::load(path) {
-            Ok(configuration) => configuration,
-            Err(errors) => {
-                log::error!("the configuration was not reloaded; it goes on as it was. {errors}");
-                self.gateway.metrics().reloaded(false);
-                return;
-            }
-        };
-        for warning in &configuration.warnings {
-            log::warn!("{warning}");
-        }
-        let log = self.gateway.access_log();
-        log.set_sample(configuration.access_log.sample);
-        if let Err(error) = log.reopen(&log_path(&configuration.access_log.path)) {
-            log::error!(
-                "the access log can't be opened again: {error}. It goes on where it was: see that its folder exists and that this user may write there, and reload"
-            );
-        }
-        let installed = self.gateway.install(configuration.snapshot);
-        self.gateway.metrics().reloaded(installed.is_ok());
-        match installed {
-            Ok(()) => log::info!(
-                "the configuration was reloaded; changes of `listeners` and `server` wait for an upgrade"
-            ),
-            Err(error) => log::error!("the configuration was not reloaded: {error}"),
         }
     }
 }

@@ -1,16 +1,22 @@
 //! The gateway as the admin side sees it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::admin::Live;
+use async_trait::async_trait;
+
+use super::reload::Reloader;
+use crate::admin::{Live, Reload, ReloadedBy, Reloads};
 use crate::gateway::{Connections, Gateway};
 
 /// The gateway that runs in this process.
 pub(super) struct LiveGateway {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
+    pub(super) reloader: Arc<Reloader>,
 }
 
+#[async_trait]
 impl Live for LiveGateway {
     fn is_draining(&self) -> bool {
         self.gateway.is_draining()
@@ -18,5 +24,17 @@ impl Live for LiveGateway {
 
     fn write_metrics(&self, text: &mut String) {
         text.push_str(&self.gateway.metrics_text(&self.connections));
+    }
+
+    fn configuration_file(&self) -> Option<PathBuf> {
+        self.reloader.path().map(Path::to_owned)
+    }
+
+    async fn reload(&self, by: ReloadedBy) -> Arc<Reload> {
+        self.reloader.reload(by).await
+    }
+
+    fn reloads(&self) -> Reloads {
+        self.reloader.reloads()
     }
 }

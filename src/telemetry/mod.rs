@@ -24,3 +24,4 @@ mod waiting;
 
 pub use access_log::{AccessLog, AccessLogPath};
 pub use request::{AttemptRecord, RequestPath, RequestRecord, StreamEnd, StreamRecord};
+pub use timestamp::rfc3339;

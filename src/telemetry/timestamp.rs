@@ -24,6 +24,13 @@ pub(super) fn push_rfc3339(time: SystemTime, line: &mut Vec<u8>) {
     line.extend_from_slice(&text);
 }
 
+/// The same as text.
+pub fn rfc3339(time: SystemTime) -> String {
+    let mut text = Vec::new();
+    push_rfc3339(time, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Year, month (1 to 12) and day (1 to 31) of the Gregorian calendar, `days` after 1970-01-01.
 ///
 /// Howard Hinnant's `civil_from_days`: years that begin in March have their odd day at the end,

@@ -81,6 +81,7 @@ pub(super) fn configuration(
         admin,
         shared_state,
         access_log,
+        files: Vec::new(),
         warnings: Vec::new(),
         snapshot: Snapshot {
             authentication: authentication?,

@@ -90,9 +90,11 @@ fn the_smallest_configuration_has_all_defaults() {
         snapshot,
         access_log,
         shared_state,
+        files,
         warnings,
     } = accepted(&[]);
     assert_eq!(shared_state, None);
+    assert_eq!(files, Vec::<PathBuf>::new());
     assert_eq!(admin, None);
     assert_eq!(warnings, Vec::<String>::new());
     let everything = AccessLog {

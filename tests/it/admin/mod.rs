@@ -1,6 +1,8 @@
 //! The admin listener: what it shows and changes, and to whom.
 
+mod document;
 mod health;
+mod reload;
 
 use serde_json::Value;
 

@@ -7,6 +7,7 @@ mod reload;
 mod secrets;
 mod starting;
 mod upgrade;
+mod watching;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

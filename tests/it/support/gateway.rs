@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,6 +228,28 @@ impl Setup {
         text
     }
 
+    /// Starts the gateway from a file, so that it can be reloaded.
+    pub fn start_from_file(self) -> Gateway {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("access.log");
+        let conf = folder.path().join("standin.yaml");
+        let yaml = secrets_in_files(&self.yaml(&log.to_string_lossy()), folder.path());
+        std::fs::write(&conf, &yaml).expect("a written configuration");
+        let configuration =
+            config::load(&conf).unwrap_or_else(|errors| panic!("{errors}\n--- of ---\n{yaml}"));
+        let options = server::RunOptions {
+            conf_path: Some(conf),
+            ..server::RunOptions::default()
+        };
+        let running = server::start_with(configuration, &options, Arc::new(SystemResolver))
+            .expect("the gateway starts");
+        Gateway {
+            running,
+            log,
+            folder,
+        }
+    }
+
     /// Starts the gateway.
     pub fn start(self) -> Gateway {
         self.start_with(Arc::new(SystemResolver))
@@ -239,11 +261,23 @@ impl Setup {
     }
 }
 
+/// The secrets of a configuration as files in its folder, instead of variables.
+fn secrets_in_files(yaml: &str, folder: &Path) -> String {
+    let mut text = yaml.to_owned();
+    while let Some((before, rest)) = text.split_once("{env: ") {
+        let (name, after) = rest.split_once('}').expect("a variable's name");
+        let file = format!("{name}.secret");
+        std::fs::write(folder.join(&file), secret(name)).expect("a written secret");
+        text = format!("{before}{{file: {file}}}{after}");
+    }
+    text
+}
+
 /// A gateway that runs until it is dropped.
 pub struct Gateway {
     pub running: Running,
     log: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -253,12 +287,31 @@ impl Gateway {
         let yaml = setup.yaml(&log.to_string_lossy());
         let configuration = config::parse(&yaml, &|name| Some(secret(name)))
             .unwrap_or_else(|errors| panic!("{errors}\n--- of ---\n{yaml}"));
-        let running = server::start_with(configuration, resolver).expect("the gateway starts");
+        let options = server::RunOptions::default();
+        let running =
+            server::start_with(configuration, &options, resolver).expect("the gateway starts");
         Self {
             running,
             log,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The configuration file of one that was started from it.
+    pub fn conf(&self) -> PathBuf {
+        self.folder.path().join("standin.yaml")
+    }
+
+    /// What stands in it.
+    pub fn conf_text(&self) -> String {
+        std::fs::read_to_string(self.conf()).expect("the configuration file")
+    }
+
+    /// Writes a part of it anew, in place.
+    pub fn change_conf(&self, from: &str, to: &str) {
+        let text = self.conf_text();
+        assert!(text.contains(from), "no {from:?} in {text}");
+        std::fs::write(self.conf(), text.replace(from, to)).expect("a written configuration");
     }
 
     /// Puts another configuration in the place of this one, as a reload does.

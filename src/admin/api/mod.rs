@@ -1,0 +1,25 @@
+//! The admin API, version 1: every resource with its documentation beside it.
+//!
+//! A route can't be served without being documented: both come from the same line in [`routes`].
+
+mod document;
+mod reload;
+mod shapes;
+mod validate;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) use self::document::Document;
+pub(super) use self::shapes::{Mistake, mistakes};
+use super::State;
+
+/// Every route of `/api/v1` with its documentation.
+pub(super) fn routes() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new()
+        .routes(routes!(document::openapi))
+        .routes(routes!(reload::last, reload::reload))
+        .routes(routes!(validate::validate))
+}

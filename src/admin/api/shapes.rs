@@ -1,0 +1,46 @@
+//! Shapes that several resources share.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::config::{ConfigError, ConfigErrors};
+use crate::telemetry;
+
+/// One mistake in a configuration.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct Mistake {
+    /// Where: `policies.chat.production.fallbacks[1].endpoint`, lists counted from 0; empty where the whole file is meant.
+    path: String,
+    /// On which line of the file, counted from 1; absent where the file could not be read at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    /// What is wrong and what would be right.
+    message: String,
+}
+
+impl From<&ConfigError> for Mistake {
+    fn from(error: &ConfigError) -> Self {
+        Self {
+            path: error.path.clone(),
+            line: (error.line > 0).then_some(error.line),
+            message: error.message.clone(),
+        }
+    }
+}
+
+/// All mistakes, in the order of the lines.
+pub(in crate::admin) fn mistakes(errors: &ConfigErrors) -> Vec<Mistake> {
+    errors.0.iter().map(Mistake::from).collect()
+}
+
+/// A moment as RFC 3339.
+pub(super) fn moment(time: SystemTime) -> String {
+    telemetry::rfc3339(time)
+}
+
+/// A span in milliseconds.
+pub(super) fn millis(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}

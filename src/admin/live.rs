@@ -1,0 +1,72 @@
+//! What runs, as far as it is shown and changed here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::config::ConfigErrors;
+
+/// The gateway that runs, provided by `server`.
+#[async_trait]
+pub trait Live: Send + Sync + 'static {
+    /// Whether the process is about to end, so that nobody should send it new requests.
+    fn is_draining(&self) -> bool;
+
+    /// Appends the metrics in Prometheus's text format.
+    fn write_metrics(&self, text: &mut String);
+
+    /// The configuration file, where there is one.
+    fn configuration_file(&self) -> Option<PathBuf>;
+
+    /// Reads the configuration file again and puts it to use, after those who asked before.
+    async fn reload(&self, by: ReloadedBy) -> Arc<Reload>;
+
+    /// The last reload, and how many there were.
+    fn reloads(&self) -> Reloads;
+}
+
+/// What made the configuration be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadedBy {
+    /// SIGHUP.
+    Signal,
+    /// A change of the configuration file, or of a file that it names.
+    File,
+    /// The holder of a token of this name.
+    Operator(Arc<str>),
+}
+
+/// One attempt to put the configuration file to use.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// When it began.
+    pub at: SystemTime,
+    /// What asked for it.
+    pub by: ReloadedBy,
+    /// From its beginning to its end.
+    pub took: Duration,
+    /// What came of it.
+    pub result: Result<Applied, ConfigErrors>,
+}
+
+/// What a reload has put to use.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+    /// The fields whose change waits for the next start.
+    pub waiting: Vec<String>,
+}
+
+/// How reloads went so far.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads {
+    /// Those that changed the configuration.
+    pub applied: u64,
+    /// Those that changed nothing because something was wrong.
+    pub refused: u64,
+    /// The last one.
+    pub last: Option<Arc<Reload>>,
+}
