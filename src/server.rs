@@ -44,7 +44,7 @@ use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
     BackendService, Connections, Front, Gateway, Links, Proxy, Resolver, SystemResolver, TableError,
 };
-use crate::telemetry::{AccessLog, AccessLogPath};
+use crate::telemetry::{AccessLog, AccessLogPath, Recent};
 
 /// How `standin run` was called.
 #[derive(Clone, Debug, Default)]
@@ -258,7 +258,8 @@ fn assemble(
         ConnectorOptions::from_server_conf(&conf),
         conf.upstream_keepalive_pool_size,
     );
-    let gateway = Arc::new(Gateway::new(snapshot, links, log)?);
+    let recent = Recent::new(if admin.is_some() { RECENT } else { 0 });
+    let gateway = Arc::new(Gateway::new(snapshot, links, log, recent)?);
     let sharing = shared_state.map(|settings| Sharing::new(settings, &gateway));
     let connections = Connections::default();
     let (drain, draining) = watch::channel(false);
@@ -357,6 +358,9 @@ fn log_path(path: &config::AccessLogPath) -> AccessLogPath {
         config::AccessLogPath::Off => AccessLogPath::Off,
     }
 }
+
+/// Requests that the admin API shows.
+const RECENT: usize = 256;
 
 /// Streams of one client's HTTP/2 connection at once.
 const HTTP2_STREAMS: u32 = 256;

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use crate::config::ConfigErrors;
+use crate::gateway::suspension::Suspensions;
+use crate::policy::Snapshot;
+use crate::telemetry::RequestRecord;
 
 /// The gateway that runs, provided by `server`.
 #[async_trait]
@@ -19,6 +22,15 @@ pub trait Live: Send + Sync + 'static {
 
     /// The configuration file, where there is one.
     fn configuration_file(&self) -> Option<PathBuf>;
+
+    /// The configuration that new requests are served with.
+    fn configuration(&self) -> Arc<dyn AsRef<Snapshot> + Send + Sync>;
+
+    /// The suspensions of all pairs.
+    fn suspensions(&self) -> &Suspensions;
+
+    /// The last requests, the latest first.
+    fn recent(&self) -> Vec<RequestRecord>;
 
     /// Reads the configuration file again and puts it to use, after those who asked before.
     async fn reload(&self, by: ReloadedBy) -> Arc<Reload>;

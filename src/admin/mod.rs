@@ -3,6 +3,7 @@
 //! ```text
 //! connection (Pingora's, TLS too) ── hyper ── axum ─┬─ /healthz, /readyz, /metrics   health
 //!                                                   └─ /api/v1/…                     api
+//!                             changes of the file that last: edits
 //!                             who asks: access        what is told of errors: problem
 //! ```
 //!
@@ -15,6 +16,8 @@
 
 mod access;
 mod api;
+mod edits;
+mod extract;
 mod health;
 mod live;
 mod problem;
@@ -73,6 +76,7 @@ pub(crate) struct State {
     /// Whether only this machine can connect.
     loopback: bool,
     document: Arc<utoipa::openapi::OpenApi>,
+    edits: edits::Edits,
 }
 
 impl Admin {
@@ -86,6 +90,7 @@ impl Admin {
             tokens,
             loopback: ip.is_loopback(),
             document: Arc::new(document),
+            edits: edits::Edits::default(),
         });
         Self(router(api, &state))
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::api::{Mistake, mistakes};
+use super::edits::Tag;
 use crate::config::ConfigErrors;
 
 /// What went wrong, for a program (`status`, `code`) and for a person (`title`, `detail`).
@@ -20,18 +21,27 @@ pub(super) struct Problem {
     code: &'static str,
     /// What is the matter this time, and what helps.
     detail: String,
+    /// The tag of the file as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
     /// Each mistake of a configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Mistake>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: String) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: String,
+    ) -> Self {
         Self {
             title,
             status: status.as_u16(),
             code,
             detail,
+            revision: None,
             errors: Vec::new(),
         }
     }
@@ -63,6 +73,36 @@ impl Problem {
         }
     }
 
+    /// Somebody else was quicker.
+    pub(super) fn conflict(
+        code: &'static str,
+        title: &'static str,
+        detail: String,
+        current: &Tag,
+    ) -> Self {
+        Self {
+            revision: Some(current.0.clone()),
+            ..Self::new(StatusCode::CONFLICT, code, title, detail)
+        }
+    }
+
+    pub(super) fn precondition_required() -> Self {
+        let status = StatusCode::PRECONDITION_REQUIRED;
+        let detail = "send `if-match` with the etag that GET gave you, so that nobody's change is overwritten; `*` takes whatever is there";
+        Self::new(
+            status,
+            "if_match_needed",
+            "Say what you have seen",
+            detail.into(),
+        )
+    }
+
+    /// What was sent can't be used.
+    pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "unprocessable", "This can't be used", detail.into())
+    }
+
     /// Something that can't be the caller's fault.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -84,8 +124,14 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let current = self.revision.clone();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
+        if let Some(tag) = current
+            && let Ok(tag) = HeaderValue::try_from(format!("\"{tag}\""))
+        {
+            headers.insert(header::ETAG, tag);
+        }
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

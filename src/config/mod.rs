@@ -16,7 +16,9 @@
 //!
 //! Every field is described in `docs/configuration.md`; a test holds that to the code.
 
+pub mod edit;
 mod error;
+pub mod explain;
 mod file;
 mod pem;
 mod place;

@@ -337,8 +337,7 @@ impl Front {
         record.status = Some(refusal.status.as_u16());
         record.error = Some(refusal.code);
         record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
-        self.gateway.table().series().record(&record);
-        self.gateway.access_log().record(&record);
+        self.gateway.account(&self.gateway.table(), record);
     }
 }
 

@@ -16,8 +16,7 @@ use crate::provider::redact;
 use crate::telemetry::AttemptRecord;
 use crate::telemetry::metrics::AttemptClass;
 
-/// Of an exchange that was given up before its verdict: nobody waited for it any more.
-const UNDECIDED: Cow<'static, str> = Cow::Borrowed("client_gone");
+const UNDECIDED: Cow<'static, str> = AttemptRecord::CLIENT_GONE;
 
 /// Every exchange that was begun for one request, in order.
 #[derive(Debug, Default)]

@@ -257,15 +257,20 @@ impl RequestContext {
 
     /// Accounts for the request, once: it is over.
     pub(super) fn account(&mut self, gateway: &Gateway, sent: Sent) {
-        let record = &mut self.record;
+        let nothing = RequestRecord::new(
+            Box::default(),
+            SystemTime::UNIX_EPOCH,
+            http::Method::GET,
+            RequestPath::Unknown(Box::default()),
+        );
+        let mut record = std::mem::replace(&mut self.record, nothing);
         record.waited = self.ledger.waits();
         record.attempts = self.ledger.take();
         record.status = sent.status.map(|status| status.as_u16());
         record.bytes_in = sent.bytes_in;
         record.bytes_out = sent.bytes_out;
         record.duration = self.started.elapsed();
-        self.table.series().record(record);
-        gateway.access_log().record(record);
+        gateway.account(&self.table, record);
     }
 
     /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.

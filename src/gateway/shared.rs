@@ -15,8 +15,8 @@ use super::request_id::RequestIds;
 use super::suspension::Suspensions;
 use super::table::{Table, TableError};
 use crate::policy::Snapshot;
-use crate::telemetry::AccessLog;
 use crate::telemetry::metrics::{Metrics, PairStatus, State};
+use crate::telemetry::{AccessLog, Recent, RequestRecord};
 
 /// The gateway: everything that outlives a request.
 pub struct Gateway {
@@ -28,6 +28,7 @@ pub struct Gateway {
     held: HeldBytes,
     access_log: AccessLog,
     metrics: Metrics,
+    recent: Recent,
     request_ids: RequestIds,
     draining: AtomicBool,
 }
@@ -41,6 +42,7 @@ impl Gateway {
         snapshot: Snapshot,
         links: Links,
         access_log: AccessLog,
+        recent: Recent,
     ) -> Result<Self, TableError> {
         let started = Instant::now();
         let suspensions = Arc::new(Suspensions::new(started));
@@ -57,6 +59,7 @@ impl Gateway {
             held: HeldBytes::default(),
             access_log,
             metrics,
+            recent,
             request_ids: RequestIds::new(),
             draining: AtomicBool::new(false),
         })
@@ -151,6 +154,23 @@ impl Gateway {
             connections_refused: connections.refused(),
             access_log_lines_dropped: self.access_log.dropped(),
         })
+    }
+
+    /// Tells of a request that is over, wherever it is told of.
+    pub(super) fn account(&self, table: &Table, record: RequestRecord) {
+        for attempt in &record.attempts {
+            if let Some(pair) = attempt.pair {
+                table.pair(pair).tally().count(attempt);
+            }
+        }
+        table.series().record(&record);
+        self.access_log.record(&record);
+        self.recent.keep(record);
+    }
+
+    /// The last requests.
+    pub const fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// The access log.

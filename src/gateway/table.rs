@@ -33,6 +33,12 @@ pub struct Table {
     series: Series,
 }
 
+impl AsRef<Snapshot> for Table {
+    fn as_ref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
 impl Table {
     /// Makes a snapshot ready. Suspensions and connections of what it shares with an earlier one
     /// go on.

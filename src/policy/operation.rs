@@ -203,6 +203,13 @@ impl Routes {
             .map(|(pattern, policy)| (pattern, *policy))
     }
 
+    /// Every name and pattern, with its policy.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, PolicyId)> {
+        let exact = self.exact.iter().map(|(name, policy)| (&**name, *policy));
+        let patterns = self.patterns.iter();
+        exact.chain(patterns.map(|(pattern, policy)| (pattern.as_str(), *policy)))
+    }
+
     /// The policy for the model name that a caller sent.
     pub fn find(&self, model: &str) -> Option<PolicyId> {
         self.matching(model).map(|(policy, _)| policy)

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 
 use super::reload::Reloader;
 use crate::admin::{Live, Reload, ReloadedBy, Reloads};
+use crate::gateway::suspension::Suspensions;
 use crate::gateway::{Connections, Gateway};
+use crate::policy::Snapshot;
+use crate::telemetry::RequestRecord;
 
 /// The gateway that runs in this process.
 pub(super) struct LiveGateway {
@@ -28,6 +31,18 @@ impl Live for LiveGateway {
 
     fn configuration_file(&self) -> Option<PathBuf> {
         self.reloader.path().map(Path::to_owned)
+    }
+
+    fn configuration(&self) -> Arc<dyn AsRef<Snapshot> + Send + Sync> {
+        self.gateway.table()
+    }
+
+    fn suspensions(&self) -> &Suspensions {
+        self.gateway.suspensions()
+    }
+
+    fn recent(&self) -> Vec<RequestRecord> {
+        self.gateway.recent().list()
     }
 
     async fn reload(&self, by: ReloadedBy) -> Arc<Reload> {

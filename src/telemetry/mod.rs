@@ -3,6 +3,7 @@
 //! ```text
 //! gateway ── RequestRecord ─┬─> AccessLog ──> stdout, stderr or a file   (one JSON line a request)
 //!                           └─> metrics ────> Prometheus                 (counters, durations)
+//!         └─ the last ones ──────┴─> Recent; the counts of their pairs: Tally
 //! log::error!, warn!, ... ───> logging ────> stderr                     (for whoever runs it)
 //! ```
 //!
@@ -17,11 +18,15 @@ mod gen_ai;
 mod json;
 pub mod logging;
 pub mod metrics;
+mod recent;
 mod request;
 mod sink;
+mod tally;
 mod timestamp;
 mod waiting;
 
 pub use access_log::{AccessLog, AccessLogPath};
+pub use recent::Recent;
 pub use request::{AttemptRecord, RequestPath, RequestRecord, StreamEnd, StreamRecord};
+pub use tally::{Counts, Tally};
 pub use timestamp::rfc3339;

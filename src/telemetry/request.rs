@@ -120,6 +120,13 @@ impl RequestRecord {
             .saturating_sub(self.waited)
     }
 
+    /// The record as JSON, as the access log has it.
+    pub fn to_json(&self) -> String {
+        let mut line = Vec::new();
+        self.write_line(&mut line);
+        String::from_utf8(line).unwrap_or_default()
+    }
+
     /// Appends the record as one line of JSON, with the line's end.
     pub(super) fn write_line(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);
@@ -221,6 +228,9 @@ pub struct AttemptRecord {
 impl AttemptRecord {
     /// The outcome of the attempt whose answer the client got.
     pub const SUCCESS: Cow<'static, str> = Cow::Borrowed("success");
+
+    /// Of an exchange that was given up before its verdict: nobody waited for it any more.
+    pub const CLIENT_GONE: Cow<'static, str> = Cow::Borrowed("client_gone");
 
     fn write(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use utoipa::Modify;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::admin::State as Shared;
+use crate::admin::extract::Json;
 
 /// What the document says besides the routes.
 #[derive(OpenApi)]

@@ -2,8 +2,16 @@
 //!
 //! A route can't be served without being documented: both come from the same line in [`routes`].
 
+mod changes;
 mod document;
+mod endpoints;
+mod explain;
+mod pairs;
+mod parameters;
+mod policies;
 mod reload;
+mod requests;
+mod revisions;
 mod shapes;
 mod validate;
 
@@ -20,6 +28,17 @@ use super::State;
 pub(super) fn routes() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
         .routes(routes!(document::openapi))
+        .routes(routes!(policies::list, policies::create))
+        .routes(routes!(policies::get, policies::put, policies::delete))
+        .routes(routes!(revisions::list))
+        .routes(routes!(revisions::get))
+        .routes(routes!(revisions::restore))
+        .routes(routes!(endpoints::list))
+        .routes(routes!(pairs::list))
+        .routes(routes!(pairs::suspend))
+        .routes(routes!(pairs::resume))
+        .routes(routes!(requests::list))
+        .routes(routes!(explain::explain_model))
         .routes(routes!(reload::last, reload::reload))
         .routes(routes!(validate::validate))
 }

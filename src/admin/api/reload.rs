@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::shapes::{Mistake, millis, mistakes, moment};
 use crate::admin::access::Operator;
+use crate::admin::extract::Json;
 use crate::admin::problem::Problem;
 use crate::admin::{Reload, ReloadedBy, State as Shared};
 
@@ -69,7 +70,7 @@ impl From<&Reload> for Told {
 }
 
 /// How reloads went.
-#[utoipa::path(get, path = "/reload", responses((status = 200, body = Reloads)))]
+#[utoipa::path(get, path = "/reload", operation_id = "lastReload", responses((status = 200, body = Reloads)))]
 pub(super) async fn last(State(state): State<Arc<Shared>>) -> Json<Reloads> {
     let reloads = state.live.reloads();
     Json(Reloads {
@@ -83,6 +84,7 @@ pub(super) async fn last(State(state): State<Arc<Shared>>) -> Json<Reloads> {
 #[utoipa::path(
     post,
     path = "/reload",
+    operation_id = "reload",
     responses(
         (status = 200, body = Told),
         (status = 422, description = "The file has errors; nothing has changed", body = Problem, content_type = "application/problem+json")

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config::{ConfigError, ConfigErrors};
+use crate::policy::Environment;
 use crate::telemetry;
 
 /// One mistake in a configuration.
@@ -43,4 +44,32 @@ pub(super) fn moment(time: SystemTime) -> String {
 /// A span in milliseconds.
 pub(super) fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Production or sandbox.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EnvironmentName {
+    /// The real one.
+    Production,
+    /// The one to try things in.
+    Sandbox,
+}
+
+impl From<EnvironmentName> for Environment {
+    fn from(name: EnvironmentName) -> Self {
+        match name {
+            EnvironmentName::Production => Self::Production,
+            EnvironmentName::Sandbox => Self::Sandbox,
+        }
+    }
+}
+
+impl From<Environment> for EnvironmentName {
+    fn from(environment: Environment) -> Self {
+        match environment {
+            Environment::Production => Self::Production,
+            Environment::Sandbox => Self::Sandbox,
+        }
+    }
 }

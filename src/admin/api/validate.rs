@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::StringRejection;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admin::extract::Json;
 use crate::admin::problem::Problem;
 use crate::admin::{State as Shared, blocking};
 use crate::config;
@@ -31,8 +32,9 @@ pub(super) struct Valid {
 )]
 pub(super) async fn validate(
     State(state): State<Arc<Shared>>,
-    text: String,
+    text: Result<String, StringRejection>,
 ) -> Result<Json<Valid>, Problem> {
+    let text = text?;
     let path = state.live.configuration_file().unwrap_or_default();
     let parsed = blocking(move || config::parse_as(&path, &text)).await?;
     match parsed {

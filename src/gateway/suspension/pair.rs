@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::cell::{Cell, Millis, Standing, Ticket};
 use super::outbox::Outbox;
 use crate::policy::Pair;
+use crate::telemetry::Tally;
 
 /// Whether and until when one pair is left out. Shared by every snapshot that names the pair.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct PairState {
     begun: AtomicU64,
     /// Where a change is noted, and as whose.
     changes: Option<(Pair, Arc<Outbox>)>,
+    tally: Tally,
 }
 
 /// An end that another instance knows of is another one than that which stands only past this: what
@@ -54,6 +56,7 @@ impl PairState {
             reason: Mutex::default(),
             begun: AtomicU64::new(0),
             changes: None,
+            tally: Tally::default(),
         }
     }
 
@@ -145,6 +148,11 @@ impl PairState {
             reason: Arc::clone(&reason),
             standing: standing.map(|until| self.instant(until)),
         })
+    }
+
+    /// How attempts at the pair went.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn lock_reason(&self) -> MutexGuard<'_, Arc<str>> {

@@ -110,3 +110,27 @@ fn references(value: &Value) -> Vec<&str> {
         _ => Vec::new(),
     }
 }
+
+/// The manual's examples ask for what there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_names_only_routes_that_are_there_and_all_of_them() {
+    const MANUAL: &str = include_str!("../../../docs/admin-api.md");
+    let gateway = setup().start();
+    let document = gateway.admin().get("/api/v1/openapi.json").await.json();
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    let mut named = BTreeSet::new();
+    for (at, _) in MANUAL.match_indices("/api/v1/") {
+        let end = |c: char| c.is_whitespace() || "`?\"".contains(c);
+        let path = MANUAL[at..].split(end).next().unwrap();
+        let same = |known: &&&String| {
+            let (known, path) = (known.split('/'), path.split('/'));
+            known.clone().count() == path.clone().count()
+                && known.zip(path).all(|(a, b)| a == b || a.starts_with('{'))
+        };
+        // The written-out one comes first: `/pairs/suspend`, not `/pairs/{name}`.
+        let known = paths.iter().find(same);
+        named.insert(known.unwrap_or_else(|| panic!("{path} is in the manual alone")));
+    }
+    let missing: Vec<_> = paths.iter().filter(|path| !named.contains(path)).collect();
+    assert!(missing.is_empty(), "not in the manual: {missing:?}");
+}

@@ -1,8 +1,10 @@
 //! The admin listener: what it shows and changes, and to whom.
 
 mod document;
+mod edits;
 mod health;
 mod reload;
+mod state;
 
 use serde_json::Value;
 
