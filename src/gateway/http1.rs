@@ -431,8 +431,8 @@ fn strip_connection_headers(head: &mut ResponseHeader) {
     for name in &named {
         head.remove_header(name);
     }
-    for name in HOP_BY_HOP {
-        head.remove_header(&name);
+    for name in &HOP_BY_HOP {
+        head.remove_header(name);
     }
 }
 
@@ -450,7 +450,7 @@ pub(super) fn say_length_once(head: &mut ResponseHeader) {
 }
 
 /// Headers that are about one connection only.
-pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
+pub(super) static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

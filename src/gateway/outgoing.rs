@@ -208,7 +208,7 @@ impl Outgoing {
 /// Whether a caller's header may go upstream: not what is about its connection, not its
 /// credential, and nothing that only this gateway says.
 pub(super) fn is_forwarded(name: &HeaderName) -> bool {
-    const REPLACED: [HeaderName; 10] = [
+    static REPLACED: [HeaderName; 10] = [
         header::HOST,
         header::CONTENT_LENGTH,
         header::AUTHORIZATION,
