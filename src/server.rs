@@ -22,6 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::connectors::ConnectorOptions;
+use pingora_core::listeners::ListenerConfig;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::ServiceReadyNotifier;
@@ -263,6 +265,7 @@ fn assemble(
     let sharing = shared_state.map(|settings| Sharing::new(settings, &gateway));
     let connections = Connections::default();
     let (drain, draining) = watch::channel(false);
+    let (closed, listeners_closed) = watch::channel(false);
 
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let conf = server.configuration.clone();
@@ -288,6 +291,7 @@ fn assemble(
         gateway: gateway.clone(),
         sockets,
         draining,
+        closed,
         catch,
     });
     if let Some(sharing) = sharing {
@@ -335,6 +339,7 @@ fn assemble(
             gateway,
             connections,
             drain,
+            listeners_closed,
             handed_over,
             grace,
             patience,
@@ -384,6 +389,10 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
     proxy
 }
 
+/// Read ahead of a TLS connection: one record, the most that can be decrypted at once. Without TLS
+/// nothing is, since whoever reads has a buffer of its own; Pingora's default is 64 KiB for each.
+const TLS_READ: usize = 17 << 10;
+
 fn add_endpoint<App>(
     service: &mut Service<App>,
     address: SocketAddr,
@@ -391,13 +400,15 @@ fn add_endpoint<App>(
     name: &str,
 ) -> Result<(), ServerError> {
     let Some(certificates) = certificates else {
-        service.add_tcp(name);
+        let buffers = L4BufferSettings::default().read(0);
+        service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers));
         return Ok(());
     };
     let failed = |why: String| ServerError::Tls { address, why };
     let mut settings = certificates.settings().map_err(failed)?;
     settings.enable_h2();
-    service.add_tls_with_settings(name, None, settings);
+    let buffers = L4BufferSettings::default().read(TLS_READ);
+    service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers).tls(settings));
     Ok(())
 }
 
@@ -427,6 +438,8 @@ struct Listening {
     gateway: Arc<Gateway>,
     sockets: Vec<Socket>,
     draining: ShutdownWatch,
+    /// Told when nobody listens any more.
+    closed: watch::Sender<bool>,
     /// Where the signals go, once they are caught; none where they are somebody else's.
     catch: Option<oneshot::Sender<io::Result<Signals>>>,
 }
@@ -471,6 +484,7 @@ impl ServiceWithDependents for Listening {
             listeners_per_fd,
         )
         .await;
+        self.closed.send_replace(true);
     }
 
     fn name(&self) -> &'static str {
