@@ -39,11 +39,15 @@ use super::upgrade::{self, Predecessor, Upgrades};
 use crate::admin::ReloadedBy;
 use crate::gateway::{Connections, Gateway};
 
+/// How long closing the listeners may take; it is done as soon as Pingora's loops see the signal.
+const TO_CLOSE: Duration = Duration::from_secs(1);
+
 /// What ends the process, and how.
 pub(super) struct Ending {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
     pub(super) drain: watch::Sender<bool>,
+    pub(super) listeners_closed: watch::Receiver<bool>,
     /// Told when the next process serves: the admin listener ends then, and otherwise with the
     /// process.
     pub(super) handed_over: watch::Sender<bool>,
@@ -126,6 +130,8 @@ impl ShutdownSignalWatch for Ending {
             Told::Embedded(told) => {
                 // The other side is dropped only with the gateway itself: an end too.
                 let _ = told.clone().wait_for(|told| *told).await;
+                // Its listening sockets, which nobody is going to take over.
+                drop(self.take_upgrading());
                 self.finish(self.grace).await;
             }
             Told::BySignals(caught) => {
@@ -225,8 +231,7 @@ impl Ending {
 
     /// Tells the process before this one that this one serves, and waits for the one after it.
     fn serve_upgrades(&self) -> Option<Upgrades> {
-        let upgrading = self.upgrading.lock();
-        let upgrading = upgrading.unwrap_or_else(PoisonError::into_inner).take()?;
+        let upgrading = self.take_upgrading()?;
         let Upgrading {
             path,
             sockets,
@@ -246,12 +251,20 @@ impl Ending {
             .ok()
     }
 
+    fn take_upgrading(&self) -> Option<Upgrading> {
+        let upgrading = self.upgrading.lock();
+        upgrading.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// No new connections; idle ones closed after `linger`; until the last one is, or the time is up.
     async fn finish(&self, linger: Duration) {
         log::info!("ending: {} connections are open", self.connections.open());
         self.gateway.drain();
         let _ = self.drain.send(true);
         let deadline = tokio::time::Instant::now() + self.patience;
+        // First the listeners, so that nobody who is turned away comes back by a new connection.
+        let mut closed = self.listeners_closed.clone();
+        let _ = tokio::time::timeout(TO_CLOSE, closed.wait_for(|closed| *closed)).await;
         let _ = tokio::time::timeout(linger, self.connections.all_closed()).await;
         self.connections.close_idle();
         let closed = tokio::time::timeout_at(deadline, self.connections.all_closed());
