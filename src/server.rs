@@ -41,7 +41,7 @@ use self::reload::{Fixed, ListenersCertificates, Reloader};
 use self::sharing::Sharing;
 use self::sockets::{Socket, hand_in};
 use self::upgrade::Predecessor;
-use crate::admin::Tokens;
+use crate::admin::{Reloads, Tokens};
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
     BackendService, Connections, Front, Gateway, Links, Proxy, Resolver, SystemResolver, TableError,
@@ -127,6 +127,7 @@ pub struct Running {
     pub gateway: Arc<Gateway>,
     /// The client connections.
     pub connections: Connections,
+    reloader: Arc<Reloader>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -162,6 +163,7 @@ pub fn start_with(
     } = assemble(configuration, options, Some(told), resolver)?;
     let gateway = ending.gateway.clone();
     let connections = ending.connections.clone();
+    let reloader = ending.reloader.clone();
     let thread = std::thread::spawn(move || {
         server.run(RunArgs {
             shutdown_signal: Box::new(ending),
@@ -172,12 +174,18 @@ pub fn start_with(
         admin,
         gateway,
         connections,
+        reloader,
         stop,
         thread: Some(thread),
     })
 }
 
 impl Running {
+    /// How reloads went so far, and go from now on.
+    pub fn reloads(&self) -> watch::Receiver<Reloads> {
+        self.reloader.reloads()
+    }
+
     /// Ends it as SIGTERM would: what is in flight is finished first.
     pub fn stop(mut self) {
         self.end();

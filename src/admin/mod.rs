@@ -58,7 +58,7 @@ pub struct Admin(Router);
 pub struct Tokens(ArcSwap<Vec<AdminToken>>);
 
 impl Tokens {
-    /// These, for now.
+    /// These are good, until others are [set](Self::set).
     pub fn new(tokens: Vec<AdminToken>) -> Self {
         Self(ArcSwap::from_pointee(tokens))
     }

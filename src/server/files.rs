@@ -68,7 +68,7 @@ impl Fingerprint {
 
 /// Reloads whenever a file has changed, for ever.
 pub(super) async fn watch(reloader: Arc<Reloader>) {
-    let mut before = reloader.seen();
+    let mut looks = Looks(reloader.seen());
     loop {
         tokio::time::sleep(INTERVAL).await;
         let seen = reloader.seen();
@@ -76,11 +76,23 @@ pub(super) async fn watch(reloader: Arc<Reloader>) {
         let Ok(now) = tokio::task::spawn_blocking(move || look.again()).await else {
             return;
         };
-        if now != seen && now == before {
+        if looks.settled_on_a_change(&seen, now) {
             log::info!("a file of the configuration has changed");
             reloader.reload(ReloadedBy::File).await;
         }
-        before = now;
+    }
+}
+
+/// What the last look has seen.
+struct Looks(Fingerprint);
+
+impl Looks {
+    /// Whether a look that sees `now` sees the same as the one before it, and something else than
+    /// was `read`.
+    fn settled_on_a_change(&mut self, read: &Fingerprint, now: Fingerprint) -> bool {
+        let settled = now == self.0;
+        self.0 = now;
+        settled && self.0 != *read
     }
 }
 
@@ -114,6 +126,35 @@ mod tests {
         changed("a file that wasn't there");
         fs::remove_file(at("a")).unwrap();
         changed("a file that is gone");
+    }
+
+    #[test]
+    fn a_change_counts_once_it_has_settled_and_until_it_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let look = || Fingerprint::take(vec![file.clone()]);
+        let read = look();
+        let mut looks = Looks(read.clone());
+        assert!(
+            !looks.settled_on_a_change(&read, look()),
+            "nothing has changed"
+        );
+        fs::write(&file, "half").unwrap();
+        assert!(
+            !looks.settled_on_a_change(&read, look()),
+            "still being written"
+        );
+        fs::write(&file, "half, and the rest").unwrap();
+        assert!(
+            !looks.settled_on_a_change(&read, look()),
+            "still being written"
+        );
+        assert!(looks.settled_on_a_change(&read, look()));
+        let read = look();
+        assert!(
+            !looks.settled_on_a_change(&read, look()),
+            "read meanwhile, by hand"
+        );
     }
 
     #[test]

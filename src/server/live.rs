@@ -50,6 +50,6 @@ impl Live for LiveGateway {
     }
 
     fn reloads(&self) -> Reloads {
-        self.reloader.reloads()
+        self.reloader.reloads().borrow().clone()
     }
 }

@@ -14,11 +14,10 @@
 //! - The end of each reload is kept for the admin API, and logged.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
 use super::certificates::{Certificates, Loaded};
 use super::files::Fingerprint;
@@ -37,9 +36,8 @@ pub(super) struct Reloader {
     /// Held over a reload, so that the file that was read last is the one that is used. What the
     /// configuration was read from, as it was then.
     seen: Mutex<Fingerprint>,
-    last: ArcSwapOption<Reload>,
-    applied: AtomicU64,
-    refused: AtomicU64,
+    /// How they went, told to whoever listens.
+    reloads: watch::Sender<Reloads>,
 }
 
 /// The certificates of the listeners in their order, and the admin listener's.
@@ -69,9 +67,7 @@ impl Reloader {
             certificates,
             tokens,
             seen: Mutex::new(Fingerprint::take(files)),
-            last: ArcSwapOption::empty(),
-            applied: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            reloads: watch::Sender::default(),
         }
     }
 
@@ -96,13 +92,9 @@ impl Reloader {
         self.path.as_deref()
     }
 
-    /// How reloads went so far.
-    pub(super) fn reloads(&self) -> Reloads {
-        Reloads {
-            applied: self.applied.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            last: self.last.load_full(),
-        }
+    /// How reloads went so far, and go from now on.
+    pub(super) fn reloads(&self) -> watch::Receiver<Reloads> {
+        self.reloads.subscribe()
     }
 
     /// What the running configuration was read from, as it was then.
@@ -121,11 +113,6 @@ impl Reloader {
             None => Err(whole_file("there is no configuration file".to_owned()).into()),
         };
         tell(&result);
-        let count = match &result {
-            Ok(_) => &self.applied,
-            Err(_) => &self.refused,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
         self.gateway.metrics().reloaded(result.is_ok());
         let reload = Arc::new(Reload {
             at,
@@ -133,7 +120,13 @@ impl Reloader {
             took: begun.elapsed(),
             result,
         });
-        self.last.store(Some(reload.clone()));
+        self.reloads.send_modify(|reloads| {
+            match &reload.result {
+                Ok(_) => reloads.applied += 1,
+                Err(_) => reloads.refused += 1,
+            }
+            reloads.last = Some(reload.clone());
+        });
         reload
     }
 
@@ -287,5 +280,48 @@ impl Fixed {
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);
         differs.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::gateway::SystemResolver;
+    use crate::server::{RunOptions, start_with};
+
+    const CONFIGURATION: &str = "
+listeners: [{address: '127.0.0.1:0'}]
+authentication: none
+environment: production
+endpoints: {openai: {provider: openai, url: 'http://127.0.0.1:9'}}
+operations: [{method: GET, path: /v1/models, default_endpoint: {production: openai}}]
+";
+
+    /// Or else the watched file would be reloaded once more.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_reloaded_has_been_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("standin.yaml");
+        fs::write(&path, CONFIGURATION).unwrap();
+        let options = RunOptions {
+            conf_path: Some(path.clone()),
+            ..RunOptions::default()
+        };
+        let configuration = config::load(&path).unwrap();
+        let running = start_with(configuration, &options, Arc::new(SystemResolver)).unwrap();
+        for text in [
+            format!("{CONFIGURATION}# changed"),
+            "listeners: [".to_owned(),
+        ] {
+            fs::write(&path, text).unwrap();
+            let reloader = &running.reloader;
+            assert_ne!(reloader.seen(), reloader.seen().again());
+            reloader.reload(ReloadedBy::Signal).await;
+            assert_eq!(reloader.seen(), reloader.seen().again());
+        }
+        let reloads = running.reloads().borrow().clone();
+        assert_eq!((reloads.applied, reloads.refused), (1, 1));
     }
 }
