@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use standin::gateway::Resolver;
+use tokio::sync::watch;
 
 use super::{CHAT, ask, counts, question, setup, upstreams};
-use crate::support::{Certificate, Gateway, Reply, Upstream, within};
+use crate::support::{Certificate, Gateway, Reply, Upstream, until, within};
 
 /// Name servers that say what a test wants.
 #[derive(Default)]
 struct Zone {
     names: Mutex<HashMap<String, Vec<IpAddr>>>,
-    asked: Mutex<usize>,
+    asked: watch::Sender<usize>,
 }
 
 impl Zone {
@@ -32,20 +32,17 @@ impl Zone {
     }
 
     async fn wait_asked(&self, more: usize) {
-        let before = *self.asked.lock().unwrap();
-        within("names to be asked for", async {
-            while *self.asked.lock().unwrap() < before + more {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await;
+        let mut asked = self.asked.subscribe();
+        let goal = *asked.borrow() + more;
+        let reached = asked.wait_for(|&asked| asked >= goal);
+        let _ = within("names to be asked for", reached).await;
     }
 }
 
 #[async_trait]
 impl Resolver for Zone {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        *self.asked.lock().unwrap() += 1;
+        self.asked.send_modify(|asked| *asked += 1);
         let found = self.names.lock().unwrap().get(host).cloned();
         found.ok_or_else(|| io::Error::other("no such host"))
     }
@@ -58,21 +55,16 @@ async fn wait_backends(gateway: &Gateway, upstreams: &[&Upstream]) {
         .map(|upstream| upstream.addr().to_string())
         .collect();
     expected.sort();
-    within(format!("the backends {expected:?}"), async {
-        loop {
-            let backends = gateway.running.gateway.backends();
-            let mut found: Vec<_> = backends
-                .iter()
-                .map(|report| report.backend.to_string())
-                .collect();
-            found.sort();
-            if found == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let found = || {
+        let backends = gateway.running.gateway.backends();
+        let mut found: Vec<_> = backends
+            .iter()
+            .map(|report| report.backend.to_string())
+            .collect();
+        found.sort();
+        found == expected
+    };
+    until(format!("the backends {expected:?}"), found).await;
 }
 
 /// Three upstreams on the same port of different addresses.
@@ -193,20 +185,11 @@ async fn localhost_is_found_by_the_system() {
     );
     let gateway = setup(&fields, "").start();
     let name = upstream.addr().to_string();
-    within("the address to be found", async {
-        let is_found = || {
-            gateway
-                .running
-                .gateway
-                .backends()
-                .iter()
-                .any(|report| *report.backend == *name)
-        };
-        while !is_found() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let is_found = || {
+        let backends = gateway.running.gateway.backends();
+        backends.iter().any(|report| *report.backend == *name)
+    };
+    until("the address to be found", is_found).await;
     // There may be ::1 too, where nobody listens: the attempt goes on to the other.
     ask(&gateway.client(), 8).await;
     assert_eq!(upstream.count(), 8);

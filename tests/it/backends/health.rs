@@ -1,11 +1,9 @@
 //! Active health checks.
 
-use std::time::Duration;
-
 use super::{
     CHAT, ask, backends, counts, question, questions, report, setup, upstreams, wait_healthy,
 };
-use crate::support::{Certificate, Reply, Setup, Step, Upstream, secret};
+use crate::support::{Certificate, Reply, Setup, Step, Upstream, secret, until};
 
 /// Checks that come quickly, and no slow start: that has tests of its own.
 const QUICK: &str = "interval: 100ms, timeout: 80ms, unhealthy_after: 2, slow_start: 0s";
@@ -150,12 +148,7 @@ async fn a_check_is_sent_as_requests_are() {
                 .iter()
                 .any(|report| *report.backend == *name && !report.healthy)
         };
-        crate::support::within("the other to be unhealthy", async {
-            while !is_down() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await;
+        until("the other to be unhealthy", is_down).await;
         assert_eq!(b.count(), 0);
     }
 }
@@ -251,12 +244,8 @@ async fn a_returned_backend_starts_slowly() {
     wait_healthy(&gateway, &a, false).await;
     a.on_path("/health", Reply::status(200));
     wait_healthy(&gateway, &a, true).await;
-    crate::support::within("the whole share", async {
-        while report(&gateway, &a).share < 1.0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let whole = || report(&gateway, &a).share >= 1.0;
+    until("the whole share", whole).await;
     let before = counts(&[&a, &b]);
     ask(&gateway.client(), 20).await;
     assert_eq!(counts(&[&a, &b]), [before[0] + 10, before[1] + 10]);

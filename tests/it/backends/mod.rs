@@ -6,12 +6,10 @@ mod health;
 mod killed;
 mod reload;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use standin::gateway::BackendReport;
 
-use crate::support::{Client, Gateway, Reply, Setup, Upstream, within};
+use crate::support::{Client, Gateway, Reply, Setup, Upstream, until};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -89,10 +87,6 @@ fn report(gateway: &Gateway, upstream: &Upstream) -> BackendReport {
 
 /// Until the gateway sees the backend as healthy, or not.
 async fn wait_healthy(gateway: &Gateway, upstream: &Upstream, healthy: bool) {
-    within(format!("{upstream} to be healthy: {healthy}"), async {
-        while report(gateway, upstream).healthy != healthy {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let reached = || report(gateway, upstream).healthy == healthy;
+    until(format!("{upstream} to be healthy: {healthy}"), reached).await;
 }

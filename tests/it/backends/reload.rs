@@ -3,7 +3,7 @@
 use super::{
     CHAT, ask, backends, counts, question, questions, report, setup, upstreams, wait_healthy,
 };
-use crate::support::{Reply, Step, Upstream, secret};
+use crate::support::{Reply, Setup, Step, Upstream, secret};
 
 fn fields(upstreams: &[&Upstream], check: &str) -> String {
     let list = backends(upstreams, &[1, 1, 1]);
@@ -47,7 +47,7 @@ async fn what_is_unchanged_keeps_its_state() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_follow_the_configuration() {
-    let [a, b, c] = upstreams().await;
+    let [a, b, c, watched] = upstreams().await;
     let gateway = setup(&fields(&[&a, &b], ""), "").start();
     b.wait_for_requests(2).await;
     assert_eq!(c.count(), 0);
@@ -64,22 +64,28 @@ async fn checks_follow_the_configuration() {
     // Without checks nobody is unhealthy, whatever checks have found.
     c.on_path("/health", Reply::status(500));
     wait_healthy(&gateway, &c, false).await;
-    gateway.install(&setup(&backends(&[&a, &c], &[1, 1]), ""));
+    gateway.install(&unchecked(&[&a, &c], &watched));
     assert!(report(&gateway, &c).healthy && !report(&gateway, &c).checked);
     ask(&gateway.client(), 10).await;
     assert_eq!((questions(&a), questions(&c)), (5, 5));
     let (of_a, of_c) = (a.count(), c.count());
-    tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+    watched.wait_for_requests(watched.count() + 4).await;
     assert!(
         a.count() <= of_a + 1 && c.count() <= of_c + 1,
         "nobody is checked any more"
     );
 }
 
+/// Backends without checks, beside another endpoint's, whose checks tell that their time would have
+/// come.
+fn unchecked(upstreams: &[&Upstream], watched: &Upstream) -> Setup {
+    setup(&backends(upstreams, &[1, 1]), "").bare_endpoint("watched", &fields(&[watched], ""))
+}
+
 /// A request that takes longer keeps the old configuration, and what was known in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_known_long_ago_holds_nobody_back() {
-    let [a, b] = upstreams().await;
+    let [a, b, watched] = upstreams().await;
     let stream = Reply::chat_stream("m", &["Claude", " Monet"]);
     b.on_model("m", stream.before_write(2, Step::Gate("rest")));
     a.on_path("/health", Reply::status(500));
@@ -90,10 +96,10 @@ async fn what_was_known_long_ago_holds_nobody_back() {
     body["stream"] = true.into();
     let long = gateway.client().post(CHAT, body).open().await;
 
-    gateway.install(&setup(&backends(&[&a, &b], &[1, 1]), ""));
+    gateway.install(&unchecked(&[&a, &b], &watched));
     a.on_path("/health", Reply::status(200));
     // The checks end before they begin anew.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    watched.wait_for_requests(2).await;
     gateway.install(&checked());
     wait_healthy(&gateway, &a, true).await;
     b.open("rest");

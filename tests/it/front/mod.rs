@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Gateway, KEY, Reply, Response, Setup, Upstream, within};
+use crate::support::{Client, Gateway, KEY, Reply, Response, Setup, Upstream, until};
 
 /// The operation with a policy.
 const CHAT: &str = "/v1/chat/completions";
@@ -118,16 +118,6 @@ impl Stage {
         let suspensions = self.gateway.running.gateway.suspensions();
         suspensions.list(std::time::Instant::now()).len()
     }
-}
-
-/// Until something of the gateway, which tells nobody when it changes, is so.
-async fn until(what: String, reached: impl Fn() -> bool) {
-    within(what, async {
-        while !reached() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-    })
-    .await;
 }
 
 /// A request as bytes: head, then body.

@@ -4,10 +4,8 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use super::{
-    CHAT, Folder, MODEL, PATIENCE_OF_TWO, Process, question, refused, setup, signal, until,
-};
-use crate::support::{Client, KEY, Reply, Upstream};
+use super::{CHAT, Folder, MODEL, PATIENCE_OF_TWO, Process, question, refused, setup, signal};
+use crate::support::{Client, KEY, Reply, Upstream, until};
 
 /// A process in the background, which is nobody's child. It is killed when this is dropped.
 struct Daemon(u32);

@@ -14,13 +14,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::support::{Client, KEY, Setup, secret, within};
+use crate::support::{Client, KEY, Setup, secret, until, within};
 
 /// The operation with a policy.
 const CHAT: &str = "/v1/chat/completions";
@@ -179,15 +178,13 @@ impl Process {
     /// Waits until it is gone.
     async fn gone(&mut self) -> ExitStatus {
         let what = format!("the end of process {}", self.child.id());
-        within(what, async {
-            loop {
-                if let Some(status) = self.child.try_wait().expect("its status") {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        let mut status = None;
+        until(what, || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
         })
-        .await
+        .await;
+        status.expect("it has ended")
     }
 
     /// Waits until it has ended, and with it everything that it says.
@@ -244,22 +241,8 @@ fn heard(pipe: impl Read + Send + 'static) -> watch::Receiver<String> {
     receiver
 }
 
-/// Waits until `reached`, of which nobody tells when it happens.
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    within(what, async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
 /// Waits until nobody listens at `address`.
 async fn refused(address: SocketAddr) {
-    within("connections to be refused", async {
-        while Client::new(address).try_connect().await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let refused = || std::net::TcpStream::connect(address).is_err();
+    until("connections to be refused", refused).await;
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{CHAT, Folder, MODEL, Process, lines_of, question, setup, streaming_question};
-use crate::support::{Client, KEY, Reply, Setup, Step, Upstream};
+use crate::support::{Client, KEY, Reply, Setup, Step, Upstream, until};
 
 const RELOADED: &str = "the configuration was reloaded";
 const NOT_RELOADED: &str = "the configuration was not reloaded";
@@ -102,12 +102,12 @@ async fn the_access_log_goes_on_in_a_new_file_after_a_rename() {
     let mut process = Process::run(&folder);
     let client = process.client().await;
     assert_eq!(client.get("/v1/first").await.status, 404);
-    super::until("lines in the log", || folder.lines().len() == 2).await;
+    until("lines in the log", || folder.lines().len() == 2).await;
 
     let old = folder.path("access.log.1");
     fs::rename(folder.access_log(), &old).unwrap();
     assert_eq!(client.get("/v1/second").await.status, 404);
-    super::until("a line in the renamed log", || lines_of(&old).len() == 3).await;
+    until("a line in the renamed log", || lines_of(&old).len() == 3).await;
     process.signal("HUP");
     process.says(RELOADED).await;
     assert_eq!(client.get("/v1/third").await.status, 404);

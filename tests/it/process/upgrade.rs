@@ -4,17 +4,18 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{UnixDatagram, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{
     CHAT, Folder, MODEL, PATIENCE_OF_TWO, Process, command, question, refused, setup, signal,
-    streaming_question, until,
+    streaming_question,
 };
-use crate::support::{Client, Dead, KEY, Reply, Setup, Step, TOKEN, Upstream, within};
+use crate::support::{Client, Dead, KEY, Reply, Setup, Step, TOKEN, Upstream, until, within};
 
 const SERVES: &str = " serves now; this one finishes what it has";
 
@@ -86,7 +87,7 @@ impl Drop for Next {
 /// Clients that ask all the time, and take nothing but good answers.
 struct Load {
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    answered: watch::Sender<usize>,
     clients: JoinSet<()>,
 }
 
@@ -96,7 +97,7 @@ impl Load {
     fn on(address: SocketAddr) -> Self {
         let mut load = Self {
             stop: Arc::default(),
-            answered: Arc::default(),
+            answered: watch::Sender::default(),
             clients: JoinSet::new(),
         };
         for number in 0..12 {
@@ -131,20 +132,24 @@ impl Load {
                 if fresh {
                     client.close_idle().await;
                 }
-                answered.fetch_add(1, Ordering::Relaxed);
+                answered.send_modify(|count| *count += 1);
             }
         });
     }
 
     /// Waits for so many more answers.
     async fn more(&mut self, count: usize) {
-        let goal = self.answered.load(Ordering::Relaxed) + count;
+        let mut answered = self.answered.subscribe();
+        let goal = *answered.borrow() + count;
         within("more answers", async {
-            while self.answered.load(Ordering::Relaxed) < goal {
-                if let Some(ended) = self.clients.try_join_next() {
+            tokio::select! {
+                reached = answered.wait_for(|&count| count >= goal) => {
+                    reached.expect("the load goes on");
+                }
+                // None ends before it is told to.
+                Some(ended) = self.clients.join_next() => {
                     ended.expect("every answer is good");
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
         .await;

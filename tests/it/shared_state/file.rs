@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use standin::gateway::suspension::Standing;
 
 use super::{resume, served_by, setup, standing, until_healthy, upstream};
-use crate::support::within;
+use crate::support::until;
 
 /// How many suspensions this program has written there.
 fn entries(path: &Path) -> usize {
@@ -23,12 +22,8 @@ fn entries(path: &Path) -> usize {
 }
 
 async fn written(path: &Path, count: usize) {
-    within("the written file", async {
-        while entries(path) != count || !path.exists() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let reached = || path.exists() && entries(path) == count;
+    until("the written file", reached).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

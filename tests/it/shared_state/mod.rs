@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use standin::gateway::suspension::Standing;
 use standin::policy::{Environment, Pair};
 
-use crate::support::{Gateway, Reply, Setup, Upstream, bodies, within};
+use crate::support::{self, Gateway, Reply, Setup, Upstream, bodies};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -81,12 +81,7 @@ fn resume(gateway: &Gateway) {
 
 /// Waits until the first target stands as it should.
 async fn until(gateway: &Gateway, what: &str, reached: impl Fn(Standing) -> bool) {
-    within(what, async {
-        while !reached(standing(gateway)) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    support::until(what, || reached(standing(gateway))).await;
 }
 
 async fn until_suspended(gateway: &Gateway) {

@@ -1,22 +1,32 @@
 //! Through Redis.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::server::{Redis, Way, answering};
 use super::{
-    resume, served_by, setup, standing, suspend, until, until_healthy, until_suspended, upstream,
+    pair, resume, served_by, setup, standing, suspend, until, until_healthy, until_suspended,
+    upstream,
 };
-use crate::support::{Gateway, KEY, Reply, within};
+use crate::support::{self, Gateway, KEY, Reply, within};
 use standin::gateway::suspension::Standing;
+use standin::policy::Environment;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Both know the other's suspensions.
+/// Each has heard the other, and with it what was known before. How the first target stands in
+/// production is left as it is.
 async fn connected(one: &Gateway, other: &Gateway) {
-    suspend(one, MINUTE);
-    until_suspended(other).await;
-    resume(other);
-    until_healthy(one).await;
+    let sandbox = pair(Environment::Sandbox);
+    let of = |gateway: &Gateway| gateway.running.gateway.suspensions().resolve(&sandbox);
+    let stands = |gateway: &Gateway| of(gateway).standing(Instant::now());
+    let now = Instant::now();
+    of(one).suspend(now, now + MINUTE, "by hand");
+    let heard = || stands(other).is_suspended();
+    support::until("the one to be heard", heard).await;
+    of(other).resume();
+    let heard = || stands(one) == Standing::Healthy;
+    support::until("the other to be heard", heard).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,16 +62,13 @@ async fn what_fails_at_one_is_left_out_by_all() {
     until_suspended(&next).await;
     // Another prefix is another gateway.
     let fields = format!("redis: {{url: {:?}, prefix: other}}", redis.url());
-    let stranger = setup(&upstream, &fields, "60s").start();
-    connected_alone(&stranger).await;
+    let start = || setup(&upstream, &fields, "60s").start();
+    let (stranger, another) = (start(), start());
+    connected(&stranger, &another).await;
     assert_eq!(standing(&stranger), Standing::Healthy);
-}
-
-/// It has told Redis something, so it has heard what was there.
-async fn connected_alone(gateway: &Gateway) {
-    let fields = gateway.running.gateway.suspensions();
-    assert_eq!(fields.list(Instant::now()), []);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    resume(&stranger);
+    connected(&stranger, &another).await;
+    assert!(standing(&next).is_suspended());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,14 +118,18 @@ async fn without_redis_each_goes_by_what_it_sees_and_tells_it_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_does_not_answer_delays_nobody() {
     let (upstream, redis) = (upstream().await, Redis::start().await);
-    let start = || setup(&upstream, &redis.fields(), "60s").start();
-    let (one, other) = (start(), start());
+    let way = Way::to(&redis).await;
+    let one = setup(&upstream, &way.fields(), "60s").start();
+    let other = setup(&upstream, &redis.fields(), "60s").start();
     connected(&one, &other).await;
     redis.signal("STOP");
     // As long as it takes to notice, and to try again in vain.
-    let paused = Instant::now();
+    let mut in_vain = pin!(async {
+        way.another_try().await;
+        way.another_try().await;
+    });
     let mut asked = 0;
-    while paused.elapsed() < Duration::from_secs(4) {
+    while futures_util::poll!(&mut in_vain).is_pending() {
         let begun = Instant::now();
         served_by(&one, "second").await;
         resume(&one);
@@ -134,9 +145,9 @@ async fn a_redis_that_does_not_answer_delays_nobody() {
     // Redis finds words that have waited: that it is healthy, and then that it is suspended. None
     // of them is younger than it was.
     resume(&one);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    way.another_try().await;
     served_by(&one, "second").await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    way.another_try().await;
     assert_eq!(standing(&other), Standing::Healthy);
     redis.signal("CONT");
     until_suspended(&other).await;
@@ -148,20 +159,19 @@ async fn a_late_word_from_before_undoes_nothing() {
     let (upstream, redis) = (upstream().await, Redis::start().await);
     let way = Way::to(&redis).await;
     let one = setup(&upstream, &redis.fields(), "60s").start();
-    let fields = format!("redis: {{url: 'redis://127.0.0.1:{}'}}", way.port);
-    let cut_off = setup(&upstream, &fields, "60s").start();
+    let cut_off = setup(&upstream, &way.fields(), "60s").start();
     connected(&one, &cut_off).await;
 
     way.set_open(false);
     served_by(&cut_off, "second").await;
     assert!(standing(&cut_off).is_suspended());
     // So that it is before by both clocks.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    redis.clock_moves(Duration::from_millis(20)).await;
     suspend(&one, MINUTE);
     resume(&one);
     // What Redis knows once another one has it.
     let witness = setup(&upstream, &redis.fields(), "60s").start();
-    connected_alone(&witness).await;
+    connected(&one, &witness).await;
     way.set_open(true);
     until_healthy(&cut_off).await;
     assert_eq!(standing(&one), Standing::Healthy);
@@ -170,7 +180,7 @@ async fn a_late_word_from_before_undoes_nothing() {
     // And a failure from after it stays.
     way.set_open(false);
     resume(&one);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    redis.clock_moves(Duration::from_millis(20)).await;
     served_by(&cut_off, "second").await;
     way.set_open(true);
     until_suspended(&one).await;
@@ -201,7 +211,7 @@ async fn what_is_no_redis_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_opens_it() {
-    let password = crate::support::secret("redis");
+    let password = support::secret("redis");
     let redis = Redis::start_with(&["--requirepass", &password]).await;
     let upstream = upstream().await;
     let fields = format!(

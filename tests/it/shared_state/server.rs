@@ -1,14 +1,15 @@
 //! A real Redis, and what stands between it and a gateway.
 
+use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::support::within;
@@ -28,14 +29,12 @@ impl Redis {
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let child = spawn(&folder, &arguments);
-        let redis = Self {
+        let child = spawn(&folder, &arguments).await;
+        Self {
             folder,
             child,
             arguments,
-        };
-        redis.listens().await;
-        redis
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -51,11 +50,13 @@ impl Redis {
         format!("redis: {{url: {:?}}}", self.url())
     }
 
-    async fn listens(&self) {
-        within("Redis to listen", async {
-            while UnixStream::connect(self.socket()).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+    /// Waits until its clock shows a later time, by so much.
+    pub async fn clock_moves(&self, span: Duration) {
+        let stream = UnixStream::connect(self.socket()).await;
+        let mut stream = BufReader::new(stream.expect("a connection"));
+        within("Redis's clock", async {
+            let goal = time(&mut stream).await + span;
+            while time(&mut stream).await < goal {}
         })
         .await;
     }
@@ -67,8 +68,7 @@ impl Redis {
 
     /// Another one in its place, which knows nothing.
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.folder, &self.arguments);
-        self.listens().await;
+        self.child = spawn(&self.folder, &self.arguments).await;
     }
 
     /// `STOP`: it takes connections and answers nothing; `CONT`.
@@ -86,21 +86,51 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(folder: &TempDir, arguments: &[String]) -> Child {
-    Command::new("redis-server")
+/// Starts it, and waits until it says that it is ready.
+async fn spawn(folder: &TempDir, arguments: &[String]) -> Child {
+    let mut child = Command::new("redis-server")
         .args(["--port", "0", "--save", "", "--appendonly", "no"])
         .args(["--unixsocket", "redis.sock"])
         .args(arguments)
         .current_dir(folder.path())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
-        .expect("redis-server, which ./test installs")
+        .expect("redis-server, which ./test installs");
+    let said = child.stdout.take().expect("a pipe");
+    let (ready, is_ready) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut ready = Some(ready);
+        // To its end, so that it can always say more.
+        for line in std::io::BufReader::new(said).lines().map_while(Result::ok) {
+            if line.contains("eady to accept connections") {
+                let _ = ready.take().map(|ready| ready.send(()));
+            }
+        }
+    });
+    let ready = within("Redis to listen", is_ready).await;
+    ready.expect("it starts");
+    child
+}
+
+/// What its clock shows, since 1970.
+async fn time(stream: &mut BufReader<UnixStream>) -> Duration {
+    stream.write_all(b"TIME\r\n").await.expect("it listens");
+    // *2, $10, the seconds, $6, the microseconds.
+    let mut lines = Vec::new();
+    for _ in 0..5 {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.expect("it answers");
+        lines.push(line.trim().to_owned());
+    }
+    let number = |line: &str| line.parse::<u64>().expect("a number");
+    Duration::from_secs(number(&lines[2])) + Duration::from_micros(number(&lines[4]))
 }
 
 /// A port that leads to Redis until it is cut.
 pub struct Way {
     pub port: u16,
     open: Arc<watch::Sender<bool>>,
+    tries: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
@@ -110,8 +140,10 @@ impl Way {
         let port = listener.local_addr().expect("its address").port();
         let open = Arc::new(watch::Sender::new(true));
         let (state, socket) = (open.clone(), redis.socket());
+        let (try_made, tries) = watch::channel(0);
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
+                try_made.send_modify(|tries| *tries += 1);
                 let (mut state, socket) = (state.subscribe(), socket.clone());
                 tokio::spawn(async move {
                     if !*state.borrow() {
@@ -127,7 +159,26 @@ impl Way {
                 });
             }
         });
-        Self { port, open, task }
+        Self {
+            port,
+            open,
+            tries,
+            task,
+        }
+    }
+
+    /// The fields of `shared_state` that lead to it.
+    pub fn fields(&self) -> String {
+        format!("redis: {{url: 'redis://127.0.0.1:{}'}}", self.port)
+    }
+
+    /// Waits until somebody tries once more to connect.
+    pub async fn another_try(&self) {
+        let mut tries = self.tries.clone();
+        tries.mark_unchanged();
+        within("another try", tries.changed())
+            .await
+            .expect("it is there");
     }
 
     /// Closes what is open, and all that comes, until it is opened again.

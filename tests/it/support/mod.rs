@@ -36,4 +36,4 @@ pub use gateway::{Gateway, KEY, SANDBOX_KEY, Setup, TOKEN, secret};
 pub use socket::Dead;
 pub use tls::{Authority, Certificate};
 pub use upstream::{Ending, Received, Reply, Step, Upstream};
-pub use wait::{PATIENCE, within};
+pub use wait::{PATIENCE, until, within};

@@ -9,6 +9,9 @@ use tokio::task::JoinHandle;
 /// How long any wait may take: far more than a loaded machine needs, far less than a test run.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Waits for `future`, at most [`PATIENCE`].
 ///
 /// `what` completes "waited for …" and is written only when the wait is over, so that it can tell
@@ -31,6 +34,21 @@ pub async fn within_at<F: Future>(
         Ok(output) => output,
         Err(_) => panic!("waited {PATIENCE:?} for {what} (asked for at {asked})"),
     }
+}
+
+/// Looks until `reached`, at most [`PATIENCE`]: for what tells nobody when it changes, such as an
+/// atomic of the gateway, another process, or a file. What has an event is waited for by that.
+///
+/// # Panics
+/// When the time is up.
+#[track_caller]
+pub fn until(what: impl Display, mut reached: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within_at(Location::caller(), what, async move {
+        let mut looks = tokio::time::interval(LOOK);
+        while !reached() {
+            looks.tick().await;
+        }
+    })
 }
 
 /// A task that does not outlive its owner.
