@@ -99,10 +99,9 @@ impl Connections {
         self.0.close_idle.send_replace(true);
     }
 
-    /// Waits until those that wait for a request are to be closed.
-    async fn idle_closing(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.0.close_idle.subscribe().wait_for(|close| *close).await;
+    /// Tells when those that wait for a request are to be closed.
+    fn idle_closing(&self) -> IdleClosing {
+        IdleClosing(self.0.close_idle.subscribe())
     }
 
     fn enter(&self) -> Entered {
@@ -111,6 +110,16 @@ impl Connections {
             connections: self.clone(),
             number: before + 1,
         }
+    }
+}
+
+/// Waits for the end of those connections that wait for a request.
+struct IdleClosing(watch::Receiver<bool>);
+
+impl IdleClosing {
+    async fn wait(&mut self) {
+        // No sender is left only where nobody is left to serve.
+        let _ = self.0.wait_for(|close| *close).await;
     }
 }
 
@@ -203,12 +212,13 @@ async fn begins_http2(
     connections: &Connections,
 ) -> Result<bool, Unread> {
     let mut first = [0; HTTP2_PREFACE.len()];
+    let mut closing = connections.idle_closing();
     for length in [1, 2, 3, HTTP2_PREFACE.len()] {
         let first = &mut first[..length];
         let peeked = tokio::select! {
             biased;
             peeked = timeout_at(deadline, stream.try_peek(first)) => peeked,
-            () = connections.idle_closing(), if length == 1 => return Err(Unread::Gone),
+            () = closing.wait(), if length == 1 => return Err(Unread::Gone),
         };
         match peeked {
             Ok(Ok(true)) if HTTP2_PREFACE.starts_with(first) => {}
@@ -237,14 +247,16 @@ impl Front {
         mut deadline: Instant,
         shutdown: &ShutdownWatch,
     ) {
-        let mut reused = false;
+        let mut closing = self.connections.idle_closing();
+        let mut head_timeout = None;
         loop {
-            let head = self.read_head(&mut stream, deadline, reused).await;
+            let head = read_head(&mut stream, deadline, head_timeout, &mut closing).await;
             let (mut read, length) = match head {
                 Ok(head) => head,
                 Err(unread) => return self.give_up(stream, unread).await,
             };
             let table = self.gateway.table();
+            let limits = table.snapshot.limits;
             let idle = match direct::take_request(&table, &mut read, length) {
                 Some(request) => {
                     direct::serve_request(&self.gateway, table, stream, request, read).await
@@ -255,8 +267,8 @@ impl Front {
                 return;
             };
             stream = idle;
-            reused = true;
-            deadline = Instant::now() + self.gateway.table().snapshot.limits.keepalive_timeout;
+            head_timeout = Some(limits.request_head_timeout);
+            deadline = Instant::now() + limits.keepalive_timeout;
         }
     }
 
@@ -272,49 +284,6 @@ impl Front {
         let served = self.proxy.process_new_http(session, shutdown).await;
         let (idle, _) = served.map(ReusedHttpStream::consume)?;
         Some(idle)
-    }
-
-    /// Reads up to the end of a request's head, and whatever of its body comes along: that, and the
-    /// head's length. Its first byte must come by `deadline`, and unless the connection is `reused`
-    /// its end, too.
-    async fn read_head(
-        &self,
-        stream: &mut Stream,
-        mut deadline: Instant,
-        reused: bool,
-    ) -> Result<(BytesMut, usize), Unread> {
-        let mut head = BytesMut::with_capacity(HEAD_READ);
-        let first = tokio::select! {
-            biased;
-            read = timeout_at(deadline, stream.read_buf(&mut head)) => read,
-            () = self.connections.idle_closing() => return Err(Unread::Gone),
-        };
-        if !matches!(first, Ok(Ok(1..))) {
-            return Err(Unread::Gone);
-        }
-        if reused {
-            let limits = self.gateway.table().snapshot.limits;
-            deadline = Instant::now() + limits.request_head_timeout;
-        }
-        let mut searched = 0;
-        loop {
-            if let Some(end) = head_end(&head, searched) {
-                return match framing::problem(&head[..end]) {
-                    None => Ok((head, end)),
-                    Some(problem) => Err(Unread::Refused(problem)),
-                };
-            }
-            if head.len() > MAX_HEAD {
-                return Err(Unread::Refused(Refusal::too_large()));
-            }
-            searched = head.len();
-            head.reserve(HEAD_READ);
-            match timeout_at(deadline, stream.read_buf(&mut head)).await {
-                Ok(Ok(1..)) => {}
-                Ok(_) => return Err(Unread::Gone),
-                Err(_) => return Err(Unread::TooSlow),
-            }
-        }
     }
 
     /// Closes a connection that brings no request; where there was part of one it is told why, and
@@ -338,6 +307,48 @@ impl Front {
         record.error = Some(refusal.code);
         record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
         self.gateway.account(&self.gateway.table(), record);
+    }
+}
+
+/// Reads up to the end of a request's head, and whatever of its body comes along: that, and the
+/// head's length. Its first byte must come by `deadline`, and its end, too; where there is a
+/// `timeout`, its end within that after its first byte.
+async fn read_head(
+    stream: &mut Stream,
+    mut deadline: Instant,
+    timeout: Option<Duration>,
+    closing: &mut IdleClosing,
+) -> Result<(BytesMut, usize), Unread> {
+    let mut head = BytesMut::with_capacity(HEAD_READ);
+    let first = tokio::select! {
+        biased;
+        read = timeout_at(deadline, stream.read_buf(&mut head)) => read,
+        () = closing.wait() => return Err(Unread::Gone),
+    };
+    if !matches!(first, Ok(Ok(1..))) {
+        return Err(Unread::Gone);
+    }
+    if let Some(timeout) = timeout {
+        deadline = Instant::now() + timeout;
+    }
+    let mut searched = 0;
+    loop {
+        if let Some(end) = head_end(&head, searched) {
+            return match framing::problem(&head[..end]) {
+                None => Ok((head, end)),
+                Some(problem) => Err(Unread::Refused(problem)),
+            };
+        }
+        if head.len() > MAX_HEAD {
+            return Err(Unread::Refused(Refusal::too_large()));
+        }
+        searched = head.len();
+        head.reserve(HEAD_READ);
+        match timeout_at(deadline, stream.read_buf(&mut head)).await {
+            Ok(Ok(1..)) => {}
+            Ok(_) => return Err(Unread::Gone),
+            Err(_) => return Err(Unread::TooSlow),
+        }
     }
 }
 
