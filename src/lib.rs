@@ -6,7 +6,7 @@
 //! that fallback's model name, address and key, and the client gets one good answer.
 //!
 //! ```text
-//!            cli ── run, check, explain, key, demo
+//!            cli ── run, check, explain, key, health, demo
 //!             │
 //!           server ── everything put together ─────────────── config ── the file, read once
 //!             │                                                  │
@@ -15,7 +15,9 @@
 //!             │         attempt: choose, exchange, hold, judge    │
 //!             │         respond, streaming, relay             provider ── what differs between them
 //!             ▼
-//!         telemetry ── one line a request
+//!         telemetry ── one line a request, and numbers
+//!
+//! beside it: admin ── for those who operate it; shared_state ── suspensions beyond this process
 //! ```
 //!
 //! The modules stand in the order in which a request meets them; to read [`gateway`] from the top

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! admit, body, route ──> Rejection ─┐
-//! attempt ──> Exhausted ────────────┼──> Failure ──> fail_to_proxy ──> {"error": …} or a cut stream
+//! attempt ──> Exhausted ────────────┼──> Failure ──> respond::failure ──> {"error": …} or a cut stream
 //! relay ────> Broken ───────────────┘
 //! ```
 

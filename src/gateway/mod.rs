@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! front       a connection: its requests' heads, read strictly and in time
-//! proxy       Pingora's hooks
+//! ├ client    the caller of a request, over HTTP/1.1 or by Pingora
+//! ├ proxy     Pingora's hooks: HTTP/2, and what no policy is about
 //! └ serve     the life of a request
 //!   admit     who calls what
 //!   body      the whole body, kept once
@@ -16,8 +17,8 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `single` and `native` are the ways of what no policy names; `models` tells which models there are; `table` is the configuration made
-//! ready; `ledger` remembers the attempts.
+//! `single` and `native` are the ways of what no policy names; `models` tells which models there
+//! are; `table` is the configuration made ready; `ledger` remembers the attempts.
 
 mod address;
 mod admit;

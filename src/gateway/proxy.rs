@@ -1,11 +1,12 @@
-//! Standin as Pingora sees it: the hooks, in the order in which a request meets them.
+//! Standin as Pingora sees it: the hooks, in the order in which a request meets them. What comes over
+//! HTTP/1.1 for an operation with policies never gets here (see [`front`](super::front)).
 //!
 //! ```text
 //! request_filter ── operation has policies ──> the loop of our own (serve) ──> answered
 //!        └───────── operation has none ─────> Pingora's streaming path: upstream_peer,
 //!                                              upstream_request_filter, request_body_filter, ...
-//! a failure in either ──> fail_to_proxy: the one place that writes an error to a client
-//! everything ──────────> logging: the one place that accounts for a request
+//! a failure in either ──> fail_to_proxy ──> respond::failure
+//! everything ──────────> logging ──> RequestContext::account
 //! ```
 
 use std::sync::Arc;
