@@ -29,6 +29,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Gone, Unreadable};
+use crate::gateway::admit::content_length;
 use crate::gateway::chunked::ChunkedDecoder;
 
 /// Read at once where nobody knows how much will come.
@@ -84,7 +85,7 @@ impl Http1 {
         } else {
             match content_length(headers) {
                 None | Some(0) => Body::Done,
-                Some(length) => Body::Length(length),
+                Some(length) => Body::Length(length as u64),
             }
         };
         Self {
@@ -371,7 +372,7 @@ fn framing(head: &ResponseHeader, method: &Method) -> Answer {
     }
     match content_length(&head.headers) {
         Some(0) => Answer::Done,
-        Some(length) => Answer::Length(length),
+        Some(length) => Answer::Length(length as u64),
         None => Answer::UntilClose,
     }
 }
@@ -404,15 +405,6 @@ fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }
 
 fn keeps_alive(request: &RequestHeader) -> bool {
