@@ -24,6 +24,7 @@ fn record() -> RequestRecord {
         outcome,
         class: AttemptClass::SUCCESS,
         pair: None,
+        span: None,
         status: Some(status),
         duration: Duration::from_micros(81_204),
     };

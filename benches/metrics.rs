@@ -57,6 +57,7 @@ fn record(policy: u32) -> RequestRecord {
         outcome: AttemptRecord::SUCCESS,
         class,
         pair: Some(PairId(pair)),
+        span: None,
         status: Some(200),
         duration: Duration::from_micros(812_040),
     };

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::place::Place;
-use super::read::{Field, List, Named, NotYet, Read, Size, field, fields, known, shape};
+use super::read::{Field, List, Named, Read, Size, field, fields, known, shape};
 use super::secret::SecretSource;
 use super::yaml::{Node, Value};
 
@@ -315,8 +315,14 @@ shape! {
 shape! {
     struct Observability<'n> {
         access_log: AccessLog<'n>,
-        #[expect(dead_code, reason = "known only to be refused with the right words")]
-        otlp: NotYet,
+        otlp: Otlp<'n>,
+    }
+}
+
+shape! {
+    struct Otlp<'n> {
+        endpoint: &'n str,
+        sample_ratio: f64,
     }
 }
 

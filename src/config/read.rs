@@ -96,10 +96,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// A field of the format that this version does not know how to serve.
-#[derive(Debug)]
-pub(super) enum NotYet {}
-
 /// Declares a shape: a struct of [`Field`]s that is read from the fields of the same names.
 macro_rules! shape {
     ($(#[$meta:meta])* struct $shape:ident$(<$n:lifetime>)? {
@@ -290,17 +286,6 @@ impl<'n> Read<'n> for Size {
         let what = "a size such as 64KiB, 32MiB or 1GiB (a bare whole number means bytes)";
         scalar(node, place, what, |text| parse_size(text).map(Size))
     }
-}
-
-impl<'n> Read<'n> for NotYet {
-    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
-        let message = "is not supported yet by this version; leave it out";
-        place.error(node.line, message);
-        None
-    }
-
-    #[cfg(test)]
-    fn describe(_: &str, _: &mut Vec<String>) {}
 }
 
 fn scalar<T>(

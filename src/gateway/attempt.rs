@@ -247,7 +247,7 @@ impl<'a> Trip<'a> {
         let plan = &self.plan;
         let endpoint = plan.table.endpoint(target.endpoint);
         let deadlines = Deadlines::begin(plan.policy, plan.streaming, self.overall);
-        ledger.begin(endpoint.name(), Some(&target.model), Some(target.pair));
+        ledger.begin(endpoint, Some(&target.model), Some(target.pair));
         let begin = exchange::begin(endpoint, outgoing, Some(target));
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {

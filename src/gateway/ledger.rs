@@ -3,18 +3,19 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::time::Instant;
 
 use super::error::{Exhausted, FailedAttempt};
 use super::judge::{Outcome, Verdict, final_status};
-use super::table::Table;
+use super::table::{EndpointLinks, Table};
 use crate::policy::{Backend, PairId, Secret};
 use crate::provider::redact;
 use crate::telemetry::AttemptRecord;
 use crate::telemetry::metrics::AttemptClass;
+use crate::telemetry::traces::RequestTrace;
 
 const UNDECIDED: Cow<'static, str> = AttemptRecord::CLIENT_GONE;
 
@@ -23,6 +24,7 @@ const UNDECIDED: Cow<'static, str> = AttemptRecord::CLIENT_GONE;
 pub(super) struct Ledger {
     attempts: Vec<AttemptRecord>,
     begun: Option<Instant>,
+    trace: Option<Arc<RequestTrace>>,
     waited: Duration,
     last: Option<Verdict>,
 }
@@ -31,21 +33,34 @@ impl Ledger {
     /// An exchange begins, with a pair or without a policy.
     pub(super) fn begin(
         &mut self,
-        endpoint: &Arc<str>,
+        endpoint: &EndpointLinks,
         model: Option<&Arc<str>>,
         pair: Option<PairId>,
     ) {
         self.begun = Some(Instant::now());
+        let span =
+            |trace: &Arc<RequestTrace>| trace.begin_attempt(endpoint.provider(), SystemTime::now());
         self.attempts.push(AttemptRecord {
-            endpoint: endpoint.clone(),
+            endpoint: endpoint.name().clone(),
             model: model.cloned(),
             backend: None,
             outcome: UNDECIDED,
             class: AttemptClass::CLIENT_GONE,
             pair,
+            span: self.trace.as_ref().map(span),
             status: None,
             duration: Duration::ZERO,
         });
+    }
+
+    /// The request is traced: every attempt has a span.
+    pub(super) fn trace(&mut self, trace: Option<Arc<RequestTrace>>) {
+        self.trace = trace;
+    }
+
+    /// What every target is told of the trace, if there is one.
+    pub(super) const fn traced(&self) -> Option<&Arc<RequestTrace>> {
+        self.trace.as_ref()
     }
 
     /// Its answer's head has come, from `backend` where the endpoint has several.

@@ -14,10 +14,11 @@ use super::error::{Failure, Rejection};
 use super::http1::HOP_BY_HOP;
 use super::judge::{ExchangeFault, judge_fault};
 use super::ledger::Ledger;
-use super::outgoing::{is_forwarded, nominated};
+use super::outgoing::{TRACEPARENT, is_forwarded, nominated, traceparent};
 use super::single::{PATIENCE, is_about_own_key, refused_key};
 use super::table::Table;
 use crate::policy::EndpointId;
+use crate::telemetry::traces::RequestTrace;
 
 /// One request on Pingora's own path.
 pub(super) struct Native {
@@ -54,7 +55,7 @@ impl Native {
             let endpoint = table.endpoint(self.endpoint);
             let turn = endpoint.backends().turn(|name| client.headers.get(name));
             self.backend = self.turn.insert(turn).next();
-            ledger.begin(endpoint.name(), None, None);
+            ledger.begin(endpoint, None, None);
         }
         while let Some(backend) = &self.backend {
             match backend.link.peer().await {
@@ -98,6 +99,7 @@ impl Native {
         client: &RequestHeader,
         request: &mut RequestHeader,
         table: &Table,
+        trace: Option<&RequestTrace>,
     ) -> Result<()> {
         let endpoint = table.endpoint(self.endpoint);
         let Some(backend) = &self.backend else {
@@ -124,6 +126,14 @@ impl Native {
             .filter(|(name, _)| !client.headers.contains_key(name));
         for (name, value) in endpoint.credential().into_iter().chain(required) {
             request.insert_header(name.clone(), value.clone())?;
+        }
+        if let Some(trace) = trace {
+            if !trace.has_parent() {
+                request.remove_header("tracestate");
+            }
+            if let Some(value) = traceparent(trace) {
+                request.insert_header(TRACEPARENT, value)?;
+            }
         }
         Ok(())
     }

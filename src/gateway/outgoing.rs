@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -20,6 +21,7 @@ use super::mentions::Mentions;
 use super::respond::REQUEST_ID;
 use super::table::EndpointLinks;
 use crate::policy::Target;
+use crate::telemetry::traces::RequestTrace;
 
 /// A caller's request, ready to be sent to any target.
 pub(super) struct Outgoing {
@@ -31,6 +33,8 @@ pub(super) struct Outgoing {
     body: Bytes,
     /// Where the body names the model.
     mentions: Mentions,
+    /// In whose stead of the caller's `traceparent` each attempt tells its own.
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl Outgoing {
@@ -68,7 +72,18 @@ impl Outgoing {
             headers,
             body,
             mentions,
+            trace: None,
         }
+    }
+
+    /// The same request as a part of a trace of this gateway's.
+    pub(super) fn traced(mut self, trace: Option<&Arc<RequestTrace>>) -> Self {
+        if let Some(trace) = trace {
+            self.headers
+                .retain(|(name, _)| !is_replaced_by(name, trace));
+            self.trace = Some(trace.clone());
+        }
+        self
     }
 
     /// The same request with another body, which names the model so.
@@ -80,6 +95,7 @@ impl Outgoing {
             model_header: self.model_header.clone(),
             body,
             mentions,
+            trace: self.trace.clone(),
         }
     }
 
@@ -132,7 +148,11 @@ impl Outgoing {
         head.extend_from_slice(backend.authority.as_bytes());
         let model_header = self.model_header(target);
         let model_header = model_header.as_ref().map(|(name, value)| (*name, &**value));
-        for (name, value) in self.all_headers(endpoint).chain(model_header) {
+        let traceparent = self.trace.as_deref().and_then(traceparent);
+        let traceparent = traceparent.map(|value| (TRACEPARENT, value));
+        let traceparent = traceparent.as_ref().map(|(name, value)| (name, value));
+        let own_headers = model_header.into_iter().chain(traceparent);
+        for (name, value) in self.all_headers(endpoint).chain(own_headers) {
             head.extend_from_slice(b"\r\n");
             head.extend_from_slice(name.as_str().as_bytes());
             head.extend_from_slice(b": ");
@@ -166,6 +186,9 @@ impl Outgoing {
         for (name, value) in self.all_headers(endpoint) {
             head.append_header(name.clone(), value.clone())
                 .map_err(malformed)?;
+        }
+        if let Some(value) = self.trace.as_deref().and_then(traceparent) {
+            head.append_header(TRACEPARENT, value).map_err(malformed)?;
         }
         if let Some((name, value)) = self.model_header(target) {
             head.append_header(name.clone(), value.into_owned())
@@ -203,6 +226,20 @@ impl Outgoing {
         let model = target.and_then(|target| HeaderValue::from_bytes(target.model.as_bytes()).ok());
         Some((name, model.map_or(Cow::Borrowed(asked), Cow::Owned)))
     }
+}
+
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What the target of the attempt under way is told of its trace.
+pub(super) fn traceparent(trace: &RequestTrace) -> Option<HeaderValue> {
+    HeaderValue::try_from(trace.traceparent()).ok()
+}
+
+/// Whether a caller's header says what the gateway says otherwise: its span, and of a trace that
+/// isn't carried on the state too.
+pub(super) fn is_replaced_by(name: &HeaderName, trace: &RequestTrace) -> bool {
+    *name == TRACEPARENT || *name == TRACESTATE && !trace.has_parent()
 }
 
 /// Whether a caller's header may go upstream: not what is about its connection, not its

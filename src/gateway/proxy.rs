@@ -120,7 +120,12 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         match &ctx.native {
-            Some(native) => native.readdress(session.req_header(), request, &ctx.table),
+            Some(native) => native.readdress(
+                session.req_header(),
+                request,
+                &ctx.table,
+                ctx.ledger.traced().map(AsRef::as_ref),
+            ),
             None => Ok(()),
         }
     }

@@ -1,5 +1,8 @@
 //! The life of a request: admit, buffer, route, attempt, respond.
 
+use http::HeaderValue;
+use pingora_http::RequestHeader;
+
 use super::address::{Address, split_query};
 use super::admit;
 use super::attempt::{Plan, Trip, suspend};
@@ -11,7 +14,7 @@ use super::hold::Held;
 use super::judge::{ExchangeFault, judge_fault};
 use super::mentions::Mentions;
 use super::models;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, TRACEPARENT};
 use super::proxy::RequestContext;
 use super::relay::{self, Source};
 use super::respond;
@@ -19,9 +22,12 @@ use super::route::{self, Route};
 use super::shared::Gateway;
 use super::single;
 use super::streaming;
-use crate::policy::{Caller, Captured, EndpointId, Environment, ModelPlace, Operation, Snapshot};
+use crate::policy::{
+    Caller, Captured, EndpointId, Environment, Format, ModelPlace, Operation, Snapshot,
+};
 use crate::telemetry::RequestPath;
 use crate::telemetry::metrics::RouteKey;
+use crate::telemetry::traces::Tracer;
 
 /// How far a request has been served.
 pub(super) enum Served {
@@ -43,6 +49,9 @@ pub(super) async fn serve(
     let table = ctx.table.clone();
     let snapshot = &table.snapshot;
     let (caller, operation, captured) = admit(client, ctx, snapshot)?;
+    if let Some(tracer) = table.tracer() {
+        trace(tracer, client.request(), operation.format, ctx);
+    }
     let address = Address::new(client.request(), operation, captured);
 
     if operation.lists_models {
@@ -74,7 +83,8 @@ pub(super) async fn serve(
             let request = client.request();
             let body = body.bytes.clone();
             let outgoing =
-                Outgoing::new(request, address, model_header, body, Mentions::None, false);
+                Outgoing::new(request, address, model_header, body, Mentions::None, false)
+                    .traced(ctx.ledger.traced());
             let endpoint = table.endpoint(endpoint);
             let id = &ctx.record.request_id;
             single::run(
@@ -108,7 +118,8 @@ pub(super) async fn serve(
                 None => address,
             };
             let (request, body) = (client.request(), body.bytes.clone());
-            let outgoing = Outgoing::new(request, address, model_header, body, model.in_body, true);
+            let outgoing = Outgoing::new(request, address, model_header, body, model.in_body, true)
+                .traced(ctx.ledger.traced());
             fail_over(client, plan, &outgoing, ctx).await?;
         }
     }
@@ -159,6 +170,14 @@ fn admit<'a>(
         policy: None,
     });
     Ok((caller, operation, captured))
+}
+
+/// Begins the request's trace, where it is sampled.
+fn trace(tracer: &Tracer, request: &RequestHeader, format: Format, ctx: &mut RequestContext) {
+    let parent = request.headers.get(TRACEPARENT).map(HeaderValue::as_bytes);
+    let trace = tracer.begin(parent, format);
+    ctx.record.trace.clone_from(&trace);
+    ctx.ledger.trace(trace);
 }
 
 /// A request along the chain of its policy.

@@ -16,6 +16,7 @@ use super::suspension::Suspensions;
 use super::table::{Table, TableError};
 use crate::policy::Snapshot;
 use crate::telemetry::metrics::{Metrics, PairStatus, State};
+use crate::telemetry::traces::Traces;
 use crate::telemetry::{AccessLog, Recent, RequestRecord};
 
 /// The gateway: everything that outlives a request.
@@ -29,6 +30,7 @@ pub struct Gateway {
     access_log: AccessLog,
     metrics: Metrics,
     recent: Recent,
+    traces: Traces,
     request_ids: RequestIds,
     draining: AtomicBool,
 }
@@ -49,7 +51,16 @@ impl Gateway {
         let latencies = Latencies::new(started);
         let pools = Pools::default();
         let metrics = Metrics::default();
-        let table = Table::new(snapshot, &suspensions, &latencies, &links, &pools, &metrics)?;
+        let traces = Traces::default();
+        let table = Table::new(
+            snapshot,
+            &suspensions,
+            &latencies,
+            &links,
+            &pools,
+            &metrics,
+            &traces,
+        )?;
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             suspensions,
@@ -60,6 +71,7 @@ impl Gateway {
             access_log,
             metrics,
             recent,
+            traces,
             request_ids: RequestIds::new(),
             draining: AtomicBool::new(false),
         })
@@ -77,6 +89,7 @@ impl Gateway {
             &self.links,
             &self.pools,
             &self.metrics,
+            &self.traces,
         )?;
         self.table.store(Arc::new(table));
         self.pools.changed.notify_one();
@@ -153,6 +166,7 @@ impl Gateway {
             connections: connections.open() as u64,
             connections_refused: connections.refused(),
             access_log_lines_dropped: self.access_log.dropped(),
+            spans_dropped: self.traces.dropped(),
         })
     }
 
@@ -165,12 +179,20 @@ impl Gateway {
         }
         table.series().record(&record);
         self.access_log.record(&record);
+        if let Some(tracer) = table.tracer() {
+            tracer.finish(&record);
+        }
         self.recent.keep(record);
     }
 
     /// The last requests.
     pub const fn recent(&self) -> &Recent {
         &self.recent
+    }
+
+    /// What is traced.
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The access log.

@@ -39,7 +39,7 @@ pub(super) async fn run(
     request_id: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
-    ledger.begin(endpoint.name(), Some(&model.into()), None);
+    ledger.begin(endpoint, Some(&model.into()), None);
     let begun = exchange::begin(endpoint, outgoing, None);
     let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
         Ok(Ok(exchange)) => {

@@ -20,6 +20,7 @@ use crate::policy::{
 };
 use crate::provider;
 use crate::telemetry::metrics::{Metrics, Series};
+use crate::telemetry::traces::{Tracer, Traces};
 
 /// A snapshot, and the handles to everything alive that it names.
 pub struct Table {
@@ -31,6 +32,7 @@ pub struct Table {
     balancers: Vec<Option<Balancer>>,
     secrets: Vec<Secret>,
     series: Series,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl AsRef<Snapshot> for Table {
@@ -52,6 +54,7 @@ impl Table {
         links: &Links,
         pools: &Pools,
         metrics: &Metrics,
+        traces: &Traces,
     ) -> Result<Self, TableError> {
         let endpoints = snapshot
             .endpoints
@@ -78,6 +81,7 @@ impl Table {
             .filter_map(|endpoint| endpoint.api_key.clone())
             .collect();
         let series = metrics.series(&snapshot);
+        let tracer = traces.tracer(snapshot.tracing.as_ref());
         Ok(Self {
             snapshot,
             endpoints,
@@ -85,6 +89,7 @@ impl Table {
             balancers,
             secrets,
             series,
+            tracer,
         })
     }
 
@@ -101,6 +106,11 @@ impl Table {
     /// The suspensions of all pairs, in the order of the snapshot's.
     pub(super) fn pairs(&self) -> &[Arc<PairState>] {
         &self.pairs
+    }
+
+    /// What makes traces of requests; none where the configuration asks for none.
+    pub(super) const fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
     }
 
     /// Where this snapshot's requests are counted.

@@ -39,7 +39,7 @@ pub use operations::{NoOperation, Operations};
 pub use path::{Captured, MODEL, PathTemplate, behind_segments};
 pub use percent::{decode_parameter, decode_segment, percent_encode};
 pub use secret::Secret;
-pub use snapshot::{Limits, Snapshot};
+pub use snapshot::{Limits, Snapshot, Tracing};
 
 /// In which of the two worlds of the original a call is made; the caller's key decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Authentication, Endpoint, EndpointId, Environment, FailoverPolicy, Operation, Operations, Pair,
-    PairId, PolicyId,
+    Authentication, Backend, Endpoint, EndpointId, Environment, FailoverPolicy, Operation,
+    Operations, Pair, PairId, PolicyId,
 };
 
 /// Everything about one configuration that a request needs. Immutable.
@@ -22,6 +22,17 @@ pub struct Snapshot {
     pub operations: Operations,
     /// The rules; a [`PolicyId`] is an index.
     pub policies: Vec<FailoverPolicy>,
+    /// Where traces go; none are made without it.
+    pub tracing: Option<Tracing>,
+}
+
+/// Where traces go, and how many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// An OpenTelemetry collector that understands OTLP over HTTP; `/v1/traces` is put behind its path.
+    pub collector: Backend,
+    /// The part of the requests that are traced where their callers don't say, from 0 to 1.
+    pub sample_ratio: f64,
 }
 
 impl Snapshot {

@@ -147,6 +147,7 @@ impl ShutdownSignalWatch for Ending {
                 }
             }
         }
+        self.gateway.traces().flush(Duration::from_secs(2)).await;
         if !self.gateway.access_log().flush(Duration::from_secs(5)) {
             log::warn!(
                 "the access log's last lines could not be written: its disk or whoever reads it is too slow"

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! gateway ── RequestRecord ─┬─> AccessLog ──> stdout, stderr or a file   (one JSON line a request)
-//!                           └─> metrics ────> Prometheus                 (counters, durations)
-//!         └─ the last ones ──────┴─> Recent; the counts of their pairs: Tally
+//!                           ├─> metrics ────> Prometheus                 (counters, durations)
+//!                           ├─> traces ─────> an OpenTelemetry collector (spans of what is sampled)
+//!                           └─> Recent, which keeps the last ones; the counts of their pairs: Tally
 //! log::error!, warn!, ... ───> logging ────> stderr                     (for whoever runs it)
 //! ```
 //!
@@ -23,6 +24,7 @@ mod request;
 mod sink;
 mod tally;
 mod timestamp;
+pub mod traces;
 mod waiting;
 
 pub use access_log::{AccessLog, AccessLogPath};

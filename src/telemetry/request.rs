@@ -24,6 +24,7 @@ use http::Method;
 
 use super::json::{Object, push_number};
 use super::metrics::{AttemptClass, RouteKey};
+use super::traces::{AttemptSpan, RequestTrace};
 use crate::policy::{Environment, PairId};
 
 /// Everything that is told about one request, filled while it lives.
@@ -49,6 +50,8 @@ pub struct RequestRecord {
     pub policy: Option<Arc<str>>,
     /// The same by ids, as far as it came: which series it is counted in.
     pub route: Option<RouteKey>,
+    /// Its trace, where it is sampled.
+    pub trace: Option<Arc<RequestTrace>>,
     /// Every exchange that was begun, in order.
     pub attempts: Vec<AttemptRecord>,
     /// The status of the answer; none where the client left before there was one.
@@ -90,6 +93,7 @@ impl RequestRecord {
             model: None,
             policy: None,
             route: None,
+            trace: None,
             attempts: Vec::new(),
             status: None,
             error: None,
@@ -142,6 +146,9 @@ impl RequestRecord {
     fn write_question(&self, object: &mut Object<'_>) {
         object.time("time", self.started);
         object.text("request_id", &self.request_id);
+        if let Some(trace) = &self.trace {
+            object.text("trace_id", &trace.id().to_string());
+        }
         if let Some(client) = self.client {
             object.address("client", client);
         }
@@ -200,6 +207,14 @@ impl RequestPath {
             Self::Unknown(path) => path,
         }
     }
+
+    /// A word for it with few values: for the name of a span.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Operation(path) => path,
+            Self::Unknown(_) => "unknown",
+        }
+    }
 }
 
 /// What is told about one exchange with one target.
@@ -218,6 +233,8 @@ pub struct AttemptRecord {
     pub class: AttemptClass,
     /// What was tried; none without a policy.
     pub pair: Option<PairId>,
+    /// Its span, where the request is sampled.
+    pub span: Option<AttemptSpan>,
     /// The upstream's status; none where it didn't answer.
     pub status: Option<u16>,
     /// From the start of the attempt (before the connection) to its verdict, for the answer that
@@ -372,6 +389,7 @@ mod tests {
                     outcome: Cow::Borrowed("timeout"),
                     class: AttemptClass::named("timeout"),
                     pair: None,
+                    span: None,
                     status: None,
                     duration: Duration::from_secs(30),
                 },
@@ -382,6 +400,7 @@ mod tests {
                     outcome: Cow::Owned("400:invalid_model".to_owned()),
                     class: AttemptClass::named("unknown_model"),
                     pair: None,
+                    span: None,
                     status: Some(400),
                     duration: Duration::from_micros(81_204),
                 },
@@ -392,6 +411,7 @@ mod tests {
                     outcome: AttemptRecord::SUCCESS,
                     class: AttemptClass::SUCCESS,
                     pair: None,
+                    span: None,
                     status: Some(200),
                     duration: Duration::from_millis(900),
                 },

@@ -81,6 +81,7 @@ mod tests {
                 outcome: outcome.into(),
                 class: AttemptClass::SUCCESS,
                 pair: None,
+                span: None,
                 status: None,
                 duration: Duration::from_millis(millis),
             });

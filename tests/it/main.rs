@@ -23,3 +23,4 @@ mod shared_state;
 mod streams;
 mod support;
 mod suspension;
+mod traces;

@@ -33,7 +33,7 @@ use super::place::Place;
 use super::read::{Entry, Field, entries};
 use super::sources::Sources;
 use super::{AccessLog, AccessLogPath, Configuration};
-use crate::policy::{EndpointId, Operations, PolicyId, Snapshot};
+use crate::policy::{EndpointId, Operations, PolicyId, Snapshot, Tracing};
 use names::Names;
 
 /// The configuration that a file describes, but for its warnings; `None` where a part of it is
@@ -49,6 +49,7 @@ pub(super) fn configuration(
     let authentication = callers::authentication(file, &listeners, root);
     let admin = admin::admin(file, &listeners, authentication.as_ref(), sources, root);
     let access_log = access_log(file, sources, root);
+    let tracing = tracing(file, root);
 
     let shared_state = shared_state::shared_state(file, sources, root);
 
@@ -90,6 +91,7 @@ pub(super) fn configuration(
             operations: Operations::new(operations.into_iter().collect::<Option<_>>()?),
             policies: policies.into_iter().collect::<Option<_>>()?,
             endpoints: endpoints.into_iter().collect::<Option<_>>()?,
+            tracing,
         },
     };
     unused::warn(file, &configuration.snapshot, root);
@@ -132,6 +134,43 @@ fn access_log(file: &File<'_>, sources: &Sources<'_>, root: Place<'_>) -> Access
         sample: sample.unwrap_or(1.0),
     }
 }
+
+/// Where traces go.
+fn tracing(file: &File<'_>, root: Place<'_>) -> Option<Tracing> {
+    let observability = root.field("observability");
+    let place = observability.field("otlp");
+    let otlp = file.observability.value()?.otlp.given()?;
+    let at = place.field("sample_ratio");
+    let sample_ratio = check::within(&otlp.value.sample_ratio, at, &(0.0..=1.0));
+    let at = place.field("endpoint");
+    let endpoint = check::required(
+        &otlp.value.endpoint,
+        at,
+        otlp.line,
+        "the collector's URL, such as http://127.0.0.1:4318",
+    )?;
+    match url::backend(endpoint.value, 1) {
+        Ok(collector) => {
+            if collector.port == GRPC_PORT {
+                let message = format!(
+                    "{GRPC_PORT} is the port for OTLP over gRPC as a rule; traces are sent over HTTP, for which it is 4318"
+                );
+                at.warning(endpoint.line, message);
+            }
+            Some(Tracing {
+                collector,
+                sample_ratio: sample_ratio.unwrap_or(1.0),
+            })
+        }
+        Err(wrong) => {
+            at.error(endpoint.line, wrong);
+            None
+        }
+    }
+}
+
+/// Where collectors take OTLP over gRPC.
+const GRPC_PORT: u16 = 4317;
 
 /// Where the access log goes. A file is told from a word by the `/` in it, so that a slip of the
 /// pen in `stdout` doesn't make a file.

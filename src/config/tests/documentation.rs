@@ -75,6 +75,10 @@ fn room_for(place: &str) -> Json {
         let redis = json!({"redis": {"url": "redis://h.example"}});
         set(&mut json, "shared_state", redis);
     }
+    if place.starts_with("observability.otlp.") {
+        let otlp = json!({"endpoint": "http://127.0.0.1:4318"});
+        set(&mut json, "observability", json!({"otlp": otlp}));
+    }
     if place == "authentication" {
         let key = json!({"name": "n", "environment": "sandbox", "sha256": "a".repeat(64)});
         set(&mut json, "keys", json!([key]));

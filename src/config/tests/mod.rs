@@ -684,6 +684,13 @@ fn warnings_name_what_is_probably_not_meant() {
             "endpoints.openai.tls: has no effect: no address of the endpoint is https://",
         ),
         (
+            vec![(
+                "observability",
+                json!({"otlp": {"endpoint": "http://127.0.0.1:4317"}}),
+            )],
+            "observability.otlp.endpoint: 4317 is the port for OTLP over gRPC as a rule; traces are sent over HTTP, for which it is 4318",
+        ),
+        (
             vec![("policies.chat.balance", json!("sticky"))],
             "policies.chat.balance: has no effect: no `target` of the policy is a list of several",
         ),

@@ -18,6 +18,8 @@ pub struct State {
     pub connections_refused: u64,
     /// Lines of the access log that were never written, since the start.
     pub access_log_lines_dropped: u64,
+    /// Spans that were never sent, since the start.
+    pub spans_dropped: u64,
 }
 
 /// How a pair stands.
@@ -70,6 +72,12 @@ impl State {
             "standin_access_log_lines_dropped_total",
             "Lines of the access log that were never written: the place for them is too slow, or fails.",
             self.access_log_lines_dropped,
+        );
+        out.single(
+            Kind::Counter,
+            "standin_spans_dropped_total",
+            "Spans that were never sent: the collector is too slow, or fails.",
+            self.spans_dropped,
         );
     }
 }

@@ -41,6 +41,7 @@ pub struct Setup {
     default_endpoint: Option<String>,
     no_authentication: bool,
     access_log: String,
+    otlp: String,
 }
 
 impl Setup {
@@ -159,6 +160,12 @@ impl Setup {
         self
     }
 
+    /// Traces to a collector: fields of `otlp`, in YAML's flow style.
+    pub fn otlp(mut self, fields: &str) -> Self {
+        self.otlp = format!("  otlp: {{{fields}}}\n");
+        self
+    }
+
     /// More fields of the access log, in YAML's flow style.
     pub fn access_log(mut self, fields: &str) -> Self {
         self.access_log = format!(", {fields}");
@@ -222,8 +229,8 @@ impl Setup {
         }
         let _ = writeln!(
             text,
-            "observability:\n  access_log: {{path: {access_log:?}, format: json{}}}",
-            self.access_log
+            "observability:\n  access_log: {{path: {access_log:?}, format: json{}}}\n{}",
+            self.access_log, self.otlp
         );
         text
     }
