@@ -10,6 +10,7 @@ use crate::config::ConfigErrors;
 use crate::gateway::suspension::Suspensions;
 use crate::policy::Snapshot;
 use crate::telemetry::RequestRecord;
+use crate::telemetry::metrics::RoomStatus;
 
 /// The gateway that runs, provided by `server`.
 #[async_trait]
@@ -28,6 +29,9 @@ pub trait Live: Send + Sync + 'static {
 
     /// The suspensions of all pairs.
     fn suspensions(&self) -> &Suspensions;
+
+    /// How full each endpoint is that has a limit.
+    fn rooms(&self) -> Vec<RoomStatus>;
 
     /// The last requests, the latest first.
     fn recent(&self) -> Vec<RequestRecord>;

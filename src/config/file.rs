@@ -97,6 +97,8 @@ shape! {
         query: Named<'n, &'n str>,
         connect_timeout: Duration,
         http_version: &'n str,
+        max_concurrent: u64,
+        queue_timeout: Duration,
         tls: UpstreamTls<'n>,
     }
 }

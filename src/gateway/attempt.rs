@@ -33,6 +33,7 @@ use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
 use super::places::Places;
+use super::room;
 use super::single::is_about_own_key;
 use super::suspension::{Permit, Standing};
 use super::table::{EndpointLinks, Table};
@@ -246,12 +247,20 @@ impl<'a> Trip<'a> {
     ) -> Result<Result<Won<'a>, Verdict>, Failure> {
         let plan = &self.plan;
         let endpoint = plan.table.endpoint(target.endpoint);
+        let entered = room::enter(endpoint.entrance(), client, self.overall, ledger).await;
+        if let Err(Interrupted::ClientGone) = entered {
+            return Err(Failure::ClientGone);
+        }
         let deadlines = Deadlines::begin(plan.policy, plan.streaming, self.overall);
         ledger.begin(endpoint, Some(&target.model), Some(target.pair));
+        let Ok(place) = entered else {
+            return Ok(Err(ledger.busy()));
+        };
         let begin = exchange::begin(endpoint, outgoing, Some(target));
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {
-            Ok(Ok(exchange)) => {
+            Ok(Ok(mut exchange)) => {
+                exchange.place = place;
                 ledger.answered(exchange.head.status, exchange.backend.name.as_ref());
                 self.judge(client, endpoint, exchange, &deadlines).await
             }

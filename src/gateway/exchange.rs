@@ -21,6 +21,7 @@ use super::connect::{Connection, Http2Stream};
 use super::http1::Http1;
 use super::judge::ExchangeFault;
 use super::outgoing::Outgoing;
+use super::room::Place;
 use super::table::EndpointLinks;
 use crate::policy::Target;
 
@@ -31,6 +32,8 @@ pub(super) struct Exchange {
     wire: Wire,
     /// The backend that answers.
     pub(super) backend: Lease,
+    /// Held at the endpoint until the exchange is over.
+    pub(super) place: Option<Place>,
 }
 
 enum Wire {
@@ -58,6 +61,7 @@ pub(super) async fn begin(
                     head,
                     wire,
                     backend,
+                    place: None,
                 });
             }
             // No connection, so nothing was sent: another address of the endpoint may do.
@@ -95,6 +99,7 @@ pub(super) async fn begin_get(
         head,
         wire,
         backend,
+        place: None,
     })
 }
 

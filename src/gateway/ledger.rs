@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::error::{Exhausted, FailedAttempt};
-use super::judge::{Outcome, Verdict, final_status};
+use super::judge::{ExchangeFault, Outcome, Reason, Verdict, final_status, judge_fault};
 use super::table::{EndpointLinks, Table};
 use crate::policy::{Backend, PairId, Secret};
 use crate::provider::redact;
@@ -81,6 +81,13 @@ impl Ledger {
     pub(super) fn fail(&mut self, verdict: &Verdict) {
         self.conclude(verdict.reason.to_string().into(), verdict.reason.class());
         self.last = Some(verdict.clone());
+    }
+
+    /// Its endpoint has no place for it.
+    pub(super) fn busy(&mut self) -> Verdict {
+        let busy = judge_fault(ExchangeFault::Busy);
+        self.fail(&busy);
+        busy
     }
 
     /// The client has left.
@@ -243,8 +250,12 @@ fn discreet(words: &str, table: &Table) -> String {
     redact(words, keys.chain(places.iter().map(String::as_str)))
 }
 
-/// How long a client that was turned away for too many requests is asked to wait.
+/// How long a client that was turned away for too many requests, its own or everybody's, is asked to
+/// wait.
 fn retry_after(last: &Verdict) -> Option<Duration> {
+    if last.reason == Reason::Fault(ExchangeFault::Busy) {
+        return Some(Duration::from_secs(1));
+    }
     let Outcome::TargetFault(fault) = &last.outcome else {
         return None;
     };

@@ -17,7 +17,7 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `single` and `native` are the ways of what no policy names; `models` tells which models there
+//! `room` holds an endpoint to `max_concurrent` requests; `single` and `native` are the ways of what no policy names; `models` tells which models there
 //! are; `table` is the configuration made ready; `ledger` remembers the attempts.
 
 mod address;
@@ -52,6 +52,7 @@ mod relay;
 mod request_id;
 pub mod rescue;
 mod respond;
+mod room;
 mod route;
 mod serve;
 mod shared;
@@ -61,7 +62,7 @@ mod streaming;
 pub mod suspension;
 mod table;
 
-pub use backends::{BackendReport, BackendService, Pools, Resolver, SystemResolver};
+pub use backends::{BackendReport, BackendService, Resolver, SystemResolver};
 pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
 pub use front::{Connections, Front};

@@ -15,6 +15,7 @@ use super::http1::HOP_BY_HOP;
 use super::judge::{ExchangeFault, judge_fault};
 use super::ledger::Ledger;
 use super::outgoing::{TRACEPARENT, is_forwarded, nominated, traceparent};
+use super::room::{self, Place};
 use super::single::{PATIENCE, is_about_own_key, refused_key};
 use super::table::Table;
 use crate::policy::EndpointId;
@@ -28,6 +29,8 @@ pub(super) struct Native {
     turn: Option<Turn>,
     backend: Option<Lease>,
     received: usize,
+    /// Held at the endpoint until the request is over.
+    place: Option<Place>,
 }
 
 impl Native {
@@ -38,13 +41,14 @@ impl Native {
             turn: None,
             backend: None,
             received: 0,
+            place: None,
         }
     }
 
     /// The backend to connect to.
     ///
     /// # Errors
-    /// That its name has no address.
+    /// That its name has no address, or that it is busy.
     pub(super) async fn peer(
         &mut self,
         client: &RequestHeader,
@@ -53,9 +57,16 @@ impl Native {
     ) -> std::result::Result<Box<HttpPeer>, Failure> {
         if self.turn.is_none() {
             let endpoint = table.endpoint(self.endpoint);
+            if let Some(entrance) = endpoint.entrance() {
+                self.place = room::enter_unwatched(entrance, ledger).await;
+            }
+            ledger.begin(endpoint, None, None);
+            if self.place.is_none() && endpoint.entrance().is_some() {
+                ledger.busy();
+                return Err(ledger.endpoint_failed(table).into());
+            }
             let turn = endpoint.backends().turn(|name| client.headers.get(name));
             self.backend = self.turn.insert(turn).next();
-            ledger.begin(endpoint, None, None);
         }
         while let Some(backend) = &self.backend {
             match backend.link.peer().await {

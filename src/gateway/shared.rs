@@ -7,13 +7,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::backends::{BackendReport, Pools};
-use super::balance::Latencies;
 use super::body::HeldBytes;
 use super::connect::Links;
 use super::front::Connections;
 use super::request_id::RequestIds;
 use super::suspension::Suspensions;
-use super::table::{Table, TableError};
+use super::table::{Lasting, Table, TableError};
 use crate::policy::Snapshot;
 use crate::telemetry::metrics::{Metrics, PairStatus, State};
 use crate::telemetry::traces::Traces;
@@ -22,15 +21,10 @@ use crate::telemetry::{AccessLog, Recent, RequestRecord};
 /// The gateway: everything that outlives a request.
 pub struct Gateway {
     table: ArcSwap<Table>,
-    suspensions: Arc<Suspensions>,
-    latencies: Latencies,
-    links: Links,
-    pools: Pools,
+    lasting: Lasting,
     held: HeldBytes,
     access_log: AccessLog,
-    metrics: Metrics,
     recent: Recent,
-    traces: Traces,
     request_ids: RequestIds,
     draining: AtomicBool,
 }
@@ -46,32 +40,13 @@ impl Gateway {
         access_log: AccessLog,
         recent: Recent,
     ) -> Result<Self, TableError> {
-        let started = Instant::now();
-        let suspensions = Arc::new(Suspensions::new(started));
-        let latencies = Latencies::new(started);
-        let pools = Pools::default();
-        let metrics = Metrics::default();
-        let traces = Traces::default();
-        let table = Table::new(
-            snapshot,
-            &suspensions,
-            &latencies,
-            &links,
-            &pools,
-            &metrics,
-            &traces,
-        )?;
+        let lasting = Lasting::new(links, Instant::now());
         Ok(Self {
-            table: ArcSwap::from_pointee(table),
-            suspensions,
-            latencies,
-            links,
-            pools,
+            table: ArcSwap::from_pointee(Table::new(snapshot, &lasting)?),
+            lasting,
             held: HeldBytes::default(),
             access_log,
-            metrics,
             recent,
-            traces,
             request_ids: RequestIds::new(),
             draining: AtomicBool::new(false),
         })
@@ -82,18 +57,10 @@ impl Gateway {
     /// # Errors
     /// What of it can't be used; then nothing has changed.
     pub fn install(&self, snapshot: Snapshot) -> Result<(), TableError> {
-        let table = Table::new(
-            snapshot,
-            &self.suspensions,
-            &self.latencies,
-            &self.links,
-            &self.pools,
-            &self.metrics,
-            &self.traces,
-        )?;
+        let table = Table::new(snapshot, &self.lasting)?;
         self.table.store(Arc::new(table));
-        self.pools.changed.notify_one();
-        self.suspensions.sweep(Instant::now());
+        self.lasting.pools.changed.notify_one();
+        self.lasting.suspensions.sweep(Instant::now());
         Ok(())
     }
 
@@ -119,17 +86,17 @@ impl Gateway {
 
     /// The suspensions of all pairs.
     pub const fn suspensions(&self) -> &Arc<Suspensions> {
-        &self.suspensions
+        &self.lasting.suspensions
     }
 
     /// The ways to the backends.
     pub const fn links(&self) -> &Links {
-        &self.links
+        &self.lasting.links
     }
 
     /// The pools of backends.
     pub(super) const fn pools(&self) -> &Pools {
-        &self.pools
+        &self.lasting.pools
     }
 
     /// How each backend of each endpoint stands now, in the order of the configuration. For the
@@ -145,7 +112,7 @@ impl Gateway {
 
     /// What is counted.
     pub const fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.lasting.metrics
     }
 
     /// Everything that Prometheus is told, in its text format.
@@ -160,13 +127,14 @@ impl Gateway {
             suspended: state.standing(now).is_suspended(),
             suspensions: state.suspensions(),
         });
-        self.metrics.text(&State {
+        self.lasting.metrics.text(&State {
             pairs: pairs.collect(),
+            rooms: table.rooms(),
             buffered_bytes: self.held.current() as u64,
             connections: connections.open() as u64,
             connections_refused: connections.refused(),
             access_log_lines_dropped: self.access_log.dropped(),
-            spans_dropped: self.traces.dropped(),
+            spans_dropped: self.lasting.traces.dropped(),
         })
     }
 
@@ -192,7 +160,7 @@ impl Gateway {
 
     /// What is traced.
     pub const fn traces(&self) -> &Traces {
-        &self.traces
+        &self.lasting.traces
     }
 
     /// The access log.

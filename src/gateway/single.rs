@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::relay;
 use super::respond;
+use super::room;
 use super::table::{EndpointLinks, Table};
 use crate::provider::read_error_body;
 
@@ -39,10 +40,19 @@ pub(super) async fn run(
     request_id: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
+    let entered = room::enter(endpoint.entrance(), client, None, ledger).await;
+    if let Err(Interrupted::ClientGone) = entered {
+        return Err(Failure::ClientGone);
+    }
     ledger.begin(endpoint, Some(&model.into()), None);
+    let Ok(place) = entered else {
+        ledger.busy();
+        return Err(ledger.endpoint_failed(table).into());
+    };
     let begun = exchange::begin(endpoint, outgoing, None);
     let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
-        Ok(Ok(exchange)) => {
+        Ok(Ok(mut exchange)) => {
+            exchange.place = place;
             let status = exchange.head.status;
             ledger.answered(status, exchange.backend.name.as_ref());
             if !is_about_own_key(endpoint, status) {

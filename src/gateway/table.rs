@@ -13,14 +13,40 @@ use tokio::time::Instant;
 use super::backends::{BackendReport, Backends, Pool, Pools};
 use super::balance::{Balancer, Latencies};
 use super::connect::{LinkError, Links};
+use super::room::{Entrance, Rooms};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
     Chain, Endpoint, EndpointId, Environment, FailoverPolicy, PairId, PathRewrite, PolicyId,
     Provider, QueryParameter, Secret, Snapshot, Target,
 };
 use crate::provider;
-use crate::telemetry::metrics::{Metrics, Series};
+use crate::telemetry::metrics::{Metrics, RoomStatus, Series};
 use crate::telemetry::traces::{Tracer, Traces};
+
+/// What outlives every configuration: a table finds there what is alive of what it names.
+pub(super) struct Lasting {
+    pub(super) suspensions: Arc<Suspensions>,
+    pub(super) latencies: Latencies,
+    pub(super) links: Links,
+    pub(super) pools: Pools,
+    pub(super) rooms: Rooms,
+    pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
+}
+
+impl Lasting {
+    pub(super) fn new(links: Links, started: std::time::Instant) -> Self {
+        Self {
+            suspensions: Arc::new(Suspensions::new(started)),
+            latencies: Latencies::new(started),
+            links,
+            pools: Pools::default(),
+            rooms: Rooms::default(),
+            metrics: Metrics::default(),
+            traces: Traces::default(),
+        }
+    }
+}
 
 /// A snapshot, and the handles to everything alive that it names.
 pub struct Table {
@@ -47,28 +73,24 @@ impl Table {
     ///
     /// # Errors
     /// What is wrong with an endpoint's certificates or key, where they can't be used.
-    pub fn new(
-        snapshot: Snapshot,
-        suspensions: &Suspensions,
-        latencies: &Latencies,
-        links: &Links,
-        pools: &Pools,
-        metrics: &Metrics,
-        traces: &Traces,
-    ) -> Result<Self, TableError> {
-        let endpoints = snapshot
+    pub(super) fn new(snapshot: Snapshot, lasting: &Lasting) -> Result<Self, TableError> {
+        let mut endpoints = snapshot
             .endpoints
             .iter()
-            .map(|endpoint| EndpointLinks::new(endpoint, links, pools))
+            .map(|endpoint| EndpointLinks::new(endpoint, &lasting.links, &lasting.pools))
             .collect::<Result<Vec<_>, _>>()?;
+        // From here on nothing can fail any more: a refused configuration makes no room smaller.
+        for links in &mut endpoints {
+            links.entrance = Entrance::new(&links.endpoint, &lasting.rooms);
+        }
         let pairs = snapshot
             .pairs
             .iter()
-            .map(|pair| suspensions.resolve(pair))
+            .map(|pair| lasting.suspensions.resolve(pair))
             .collect();
         let balancer = |policy: &FailoverPolicy, chain: &Chain| {
             let pair = |target: &Target| snapshot.pair(target.pair);
-            Balancer::new(&policy.balance, &chain.target, pair, latencies)
+            Balancer::new(&policy.balance, &chain.target, pair, &lasting.latencies)
         };
         let mut balancers = Vec::new();
         for policy in &snapshot.policies {
@@ -80,8 +102,8 @@ impl Table {
             .iter()
             .filter_map(|endpoint| endpoint.api_key.clone())
             .collect();
-        let series = metrics.series(&snapshot);
-        let tracer = traces.tracer(snapshot.tracing.as_ref());
+        let series = lasting.metrics.series(&snapshot);
+        let tracer = lasting.traces.tracer(snapshot.tracing.as_ref());
         Ok(Self {
             snapshot,
             endpoints,
@@ -132,6 +154,14 @@ impl Table {
             .collect()
     }
 
+    /// How full each endpoint is that has a limit, in the order of the configuration.
+    pub fn rooms(&self) -> Vec<RoomStatus> {
+        let endpoints = self.endpoints.iter();
+        endpoints
+            .filter_map(|links| Some(links.entrance()?.room().status(&links.endpoint)))
+            .collect()
+    }
+
     /// How each backend of each endpoint stands at `now`, in the order of the configuration.
     pub fn backends(&self, now: Instant) -> Vec<BackendReport> {
         let endpoints = self.endpoints.iter();
@@ -166,6 +196,7 @@ pub(super) struct EndpointLinks {
     backends: Backends,
     credential: Option<(HeaderName, HeaderValue)>,
     required: Option<(HeaderName, HeaderValue)>,
+    entrance: Option<Entrance>,
 }
 
 impl EndpointLinks {
@@ -182,6 +213,7 @@ impl EndpointLinks {
             backends: pools.backends(endpoint, links)?,
             credential,
             required: provider::required_header(endpoint.provider),
+            entrance: None,
             endpoint: endpoint.clone(),
         })
     }
@@ -217,6 +249,11 @@ impl EndpointLinks {
     /// What stands in the query of every request.
     pub(super) fn query(&self) -> &[QueryParameter] {
         &self.endpoint.query
+    }
+
+    /// Where a place is to be had, if it has a limit.
+    pub(super) const fn entrance(&self) -> Option<&Entrance> {
+        self.entrance.as_ref()
     }
 
     /// The way to its backends.

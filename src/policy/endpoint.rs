@@ -39,6 +39,17 @@ pub struct Endpoint {
     pub tls: UpstreamTls,
     /// Active health checks of the backends.
     pub health_check: Option<HealthCheck>,
+    /// How many requests it has at once; `None`: as many as come.
+    pub room: Option<Room>,
+}
+
+/// How many requests an endpoint has at once, and how long others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// At least 1.
+    pub max_concurrent: usize,
+    /// From where a request would be sent to where it has a place; past it the endpoint is busy.
+    pub queue_timeout: Duration,
 }
 
 /// Whose API an endpoint speaks: decides the defaults in [`crate::provider`].

@@ -26,7 +26,7 @@ mod snapshot;
 pub use caller::{Authentication, Caller, Callers, KeyDigest};
 pub use endpoint::{
     Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    QueryParameter, Scheme, UpstreamTls,
+    QueryParameter, Room, Scheme, UpstreamTls,
 };
 pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,

@@ -11,6 +11,7 @@ use crate::gateway::suspension::Suspensions;
 use crate::gateway::{Connections, Gateway};
 use crate::policy::Snapshot;
 use crate::telemetry::RequestRecord;
+use crate::telemetry::metrics::RoomStatus;
 
 /// The gateway that runs in this process.
 pub(super) struct LiveGateway {
@@ -39,6 +40,10 @@ impl Live for LiveGateway {
 
     fn suspensions(&self) -> &Suspensions {
         self.gateway.suspensions()
+    }
+
+    fn rooms(&self) -> Vec<RoomStatus> {
+        self.gateway.table().rooms()
     }
 
     fn recent(&self) -> Vec<RequestRecord> {

@@ -13,6 +13,7 @@ mod backends;
 mod balance;
 mod failover;
 mod front;
+mod guard;
 mod judging;
 mod metrics;
 mod places;

@@ -10,6 +10,7 @@ use crate::admin::State as Shared;
 use crate::admin::extract::Json;
 use crate::config::units::show_duration;
 use crate::policy::{Backend, Endpoint, HttpVersion, Provider, Scheme};
+use crate::telemetry::metrics::RoomStatus;
 
 /// A place that serves models.
 #[derive(Serialize, ToSchema)]
@@ -26,6 +27,20 @@ pub(super) struct EndpointNow {
     http_version: &'static str,
     /// Whether certificates are verified.
     verifies_tls: bool,
+    /// How full it is, where it has a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<RoomNow>,
+}
+
+/// The requests at an endpoint that has a limit.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RoomNow {
+    /// The most that it has at once.
+    max_concurrent: usize,
+    /// Those under way.
+    in_flight: usize,
+    /// Those that wait for a place.
+    queued: usize,
 }
 
 /// One address of an endpoint.
@@ -40,11 +55,14 @@ pub(super) struct BackendNow {
 pub(super) async fn list(State(state): State<Arc<Shared>>) -> Json<Vec<EndpointNow>> {
     let configuration = state.live.configuration();
     let endpoints = &(*configuration).as_ref().endpoints;
-    Json(endpoints.iter().map(EndpointNow::of).collect())
+    let rooms = state.live.rooms();
+    let room = |endpoint: &Endpoint| rooms.iter().find(|room| room.endpoint == endpoint.name);
+    let now = |endpoint| EndpointNow::of(endpoint, room(endpoint));
+    Json(endpoints.iter().map(now).collect())
 }
 
 impl EndpointNow {
-    fn of(endpoint: &Endpoint) -> Self {
+    fn of(endpoint: &Endpoint, room: Option<&RoomStatus>) -> Self {
         let named = |(_, provider): &&(&str, Provider)| *provider == endpoint.provider;
         let provider = Provider::NAMES.iter().find(named);
         Self {
@@ -59,6 +77,11 @@ impl EndpointNow {
                 HttpVersion::Http2 => "2",
             },
             verifies_tls: endpoint.tls.verify,
+            room: room.map(|room| RoomNow {
+                max_concurrent: room.max_concurrent,
+                in_flight: room.in_flight,
+                queued: room.queued,
+            }),
         }
     }
 }

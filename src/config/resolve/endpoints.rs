@@ -1,6 +1,7 @@
 //! `endpoints`: where models are served.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,16 @@ use super::listeners::of_file;
 use super::url;
 use crate::policy::{
     Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    QueryParameter, Scheme, Secret, UpstreamTls, percent_encode,
+    QueryParameter, Room, Scheme, Secret, UpstreamTls, percent_encode,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
+
+const MAX_CONCURRENT: RangeInclusive<u64> = 1..=1_000_000;
+
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const SLOW_START: Duration = Duration::from_secs(30);
 
@@ -79,9 +84,30 @@ pub(super) fn endpoint(
         )
         .unwrap_or(CONNECT_TIMEOUT),
         health_check: health_check(&endpoint.health_check, place.field("health_check")),
+        room: room(endpoint, place),
         tls,
         provider: provider?,
         backends,
+    })
+}
+
+/// How many requests it has at once.
+fn room(endpoint: &file::Endpoint<'_>, place: Place<'_>) -> Option<Room> {
+    let at = place.field("queue_timeout");
+    let queue_timeout = duration(&endpoint.queue_timeout, at, &WAIT);
+    if let Some(written) = endpoint.queue_timeout.given()
+        && endpoint.max_concurrent.is_absent()
+    {
+        at.error(
+            written.line,
+            "has no effect without `max_concurrent`; leave it out",
+        );
+    }
+    let at = place.field("max_concurrent");
+    let max_concurrent = small_number(&endpoint.max_concurrent, at, &MAX_CONCURRENT)?;
+    Some(Room {
+        max_concurrent: max_concurrent.try_into().ok()?,
+        queue_timeout: queue_timeout.unwrap_or(QUEUE_TIMEOUT),
     })
 }
 
@@ -248,7 +274,7 @@ fn discover_interval(
 }
 
 /// Of something that is done again and again.
-const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=*TIMEOUT.end();
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=*TIMEOUT.end();
 
 fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Option<HealthCheck> {
     let check = field.value()?;

@@ -67,6 +67,9 @@ fn room_for(place: &str) -> Json {
     if place.ends_with(".discover_interval") {
         set(&mut json, "endpoints.openai.discover", json!("dns"));
     }
+    if place.ends_with(".queue_timeout") {
+        set(&mut json, "endpoints.openai.max_concurrent", json!(8));
+    }
     if place.contains(".target") {
         let target = json!([{"model": "gpt-4o", "endpoint": "openai"}]);
         set(&mut json, "policies.chat.production.target", target);

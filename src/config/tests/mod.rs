@@ -387,6 +387,8 @@ fn every_field_of_an_endpoint_arrives() {
         ),
         ("endpoints.gpus.connect_timeout", json!("250ms")),
         ("endpoints.gpus.http_version", json!(1.1)),
+        ("endpoints.gpus.max_concurrent", json!(8)),
+        ("endpoints.gpus.queue_timeout", json!("3s")),
         (
             "endpoints.gpus.tls",
             json!({"sni": "GPUs.example", "verify": false}),
@@ -436,6 +438,12 @@ fn every_field_of_an_endpoint_arrives() {
     assert_eq!((rewrite.from(), rewrite.to()), ("/v1", ""));
     assert_eq!(gpus.connect_timeout, Duration::from_millis(250));
     assert_eq!(gpus.http_version, HttpVersion::Http1);
+    let room = gpus.room.unwrap();
+    assert_eq!(
+        (room.max_concurrent, room.queue_timeout),
+        (8, Duration::from_secs(3))
+    );
+    assert_eq!(openai.room, None);
     assert_eq!(
         (gpus.tls.sni.as_deref(), gpus.tls.verify),
         (Some("gpus.example"), false)

@@ -183,6 +183,7 @@ pub fn final_status(last: &Reason) -> StatusCode {
     match last {
         Reason::Status(StatusCode::TOO_MANY_REQUESTS)
         | Reason::Code(StatusCode::TOO_MANY_REQUESTS, _) => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Fault(ExchangeFault::Busy) => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Fault(fault) if fault.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
     }

@@ -35,7 +35,7 @@ mod state;
 
 pub use outcome::{AttemptClass, RequestOutcome};
 pub use series::{RouteKey, Series};
-pub use state::{PairStatus, State};
+pub use state::{PairStatus, RoomStatus, State};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

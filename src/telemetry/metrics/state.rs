@@ -10,6 +10,8 @@ use crate::policy::Environment;
 pub struct State {
     /// Every pair of the configuration.
     pub pairs: Vec<PairStatus>,
+    /// Every endpoint that has a limit.
+    pub rooms: Vec<RoomStatus>,
     /// Bytes of request bodies that are held.
     pub buffered_bytes: u64,
     /// Client connections that are open.
@@ -37,10 +39,26 @@ pub struct PairStatus {
     pub suspensions: u64,
 }
 
+/// How full an endpoint with `max_concurrent` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomStatus {
+    /// The endpoint's name.
+    pub endpoint: Arc<str>,
+    /// The most requests it has at once.
+    pub max_concurrent: usize,
+    /// Those under way there.
+    pub in_flight: usize,
+    /// Those that wait for a place.
+    pub queued: usize,
+}
+
 impl State {
     pub(super) fn write(&self, out: &mut Exposition) {
         for pair in &self.pairs {
             pair.write(out);
+        }
+        for room in &self.rooms {
+            room.write(out);
         }
         out.number(
             Kind::Gauge,
@@ -78,6 +96,30 @@ impl State {
             "standin_spans_dropped_total",
             "Spans that were never sent: the collector is too slow, or fails.",
             self.spans_dropped,
+        );
+    }
+}
+
+impl RoomStatus {
+    fn write(&self, out: &mut Exposition) {
+        let labels = [("endpoint", &*self.endpoint)];
+        let mut gauge = |name, help, value: usize| {
+            out.number(Kind::Gauge, name, help, &labels, value as u64);
+        };
+        gauge(
+            "standin_endpoint_requests",
+            "Requests under way at an endpoint that has a limit.",
+            self.in_flight,
+        );
+        gauge(
+            "standin_endpoint_requests_limit",
+            "The most requests that an endpoint has at once (max_concurrent).",
+            self.max_concurrent,
+        );
+        gauge(
+            "standin_endpoint_requests_queued",
+            "Requests that wait for a place at an endpoint that has a limit.",
+            self.queued,
         );
     }
 }

@@ -23,7 +23,7 @@ async fn everything() -> String {
         }
     });
     let gateway = Setup::new()
-        .endpoint("openai", &upstream.url())
+        .endpoint_with("openai", &upstream.url(), "max_concurrent: 8")
         .chain(
             &[("m", "openai"), ("spare", "openai")],
             "suspend_duration: 60",
