@@ -285,7 +285,13 @@ fn assemble(
     let mut service = Service::new("gateway".to_owned(), front);
     for ((listener, socket), certificates) in bound().zip(&certificates.listeners) {
         let name = socket.address.to_string();
-        add_endpoint(&mut service, listener.address, certificates.as_ref(), &name)?;
+        add_endpoint(
+            &mut service,
+            listener.address,
+            certificates.as_ref(),
+            &name,
+            true,
+        )?;
     }
     let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
     let addresses = sockets.iter().map(|socket| socket.address).collect();
@@ -406,6 +412,7 @@ fn add_endpoint<App>(
     address: SocketAddr,
     certificates: Option<&Certificates>,
     name: &str,
+    http2: bool,
 ) -> Result<(), ServerError> {
     let Some(certificates) = certificates else {
         let buffers = L4BufferSettings::default().read(0);
@@ -414,7 +421,9 @@ fn add_endpoint<App>(
     };
     let failed = |why: String| ServerError::Tls { address, why };
     let mut settings = certificates.settings().map_err(failed)?;
-    settings.enable_h2();
+    if http2 {
+        settings.enable_h2();
+    }
     let buffers = L4BufferSettings::default().read(TLS_READ);
     service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers).tls(settings));
     Ok(())

@@ -1,8 +1,9 @@
-//! The listener of those who operate the gateway: health, metrics, and the admin API.
+//! The listener of those who operate the gateway: health, metrics, the admin API, and the console.
 //!
 //! ```text
 //! connection (Pingora's, TLS too) ── hyper ── axum ─┬─ /healthz, /readyz, /metrics   health
-//!                                                   └─ /api/v1/…                     api
+//!                                                   ├─ /api/v1/…                     api
+//!                                                   └─ /, /console/…                 console
 //!                             changes of the file that last: edits
 //!                             who asks: access        what is told of errors: problem
 //! ```
@@ -16,22 +17,23 @@
 
 mod access;
 mod api;
+mod console;
 mod edits;
 mod extract;
 mod health;
 mod live;
 mod problem;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -41,6 +43,7 @@ use pingora_core::server::ShutdownWatch;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::console::{Console, Peer};
 pub use self::live::{Applied, Live, Reload, ReloadedBy, Reloads};
 use self::problem::Problem;
 use crate::config::AdminToken;
@@ -77,20 +80,22 @@ pub(crate) struct State {
     loopback: bool,
     document: Arc<utoipa::openapi::OpenApi>,
     edits: edits::Edits,
+    console: Console,
 }
 
 impl Admin {
-    /// Shows `live` to whoever holds one of `tokens`; `ip` is where it listens.
-    pub fn new(live: Arc<dyn Live>, ip: IpAddr, tokens: Arc<Tokens>) -> Self {
+    /// Shows `live` to whoever holds one of `tokens`; `address` is where it listens.
+    pub fn new(live: Arc<dyn Live>, address: SocketAddr, tokens: Arc<Tokens>) -> Self {
         let (api, document) = OpenApiRouter::with_openapi(api::Document::openapi())
             .nest("/api/v1", api::routes())
             .split_for_parts();
         let state = Arc::new(State {
             live,
             tokens,
-            loopback: ip.is_loopback(),
+            loopback: address.ip().is_loopback(),
             document: Arc::new(document),
             edits: edits::Edits::default(),
+            console: Console::new(address),
         });
         Self(router(api, &state))
     }
@@ -115,6 +120,7 @@ fn router(api: Router<Arc<State>>, state: &Arc<State>) -> Router {
     Router::new()
         .merge(open)
         .merge(api)
+        .merge(console::routes(state))
         .fallback(async || Problem::not_found("there is no such page"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state.clone())
@@ -135,7 +141,8 @@ impl ServerApp for Admin {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let service = TowerToHyperService::new(self.0.clone());
+        let service = self.0.clone().layer(Extension(peer(&stream)));
+        let service = TowerToHyperService::new(service);
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -145,5 +152,14 @@ impl ServerApp for Admin {
             log::debug!("admin: a connection ended with: {error}");
         }
         None
+    }
+}
+
+fn peer(stream: &Stream) -> Peer {
+    let digest = stream.get_socket_digest();
+    let address = digest.as_ref().and_then(|digest| digest.peer_addr());
+    Peer {
+        address: address.and_then(|address| address.as_inet()).copied(),
+        tls: stream.get_ssl_digest().is_some(),
     }
 }

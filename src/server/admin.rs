@@ -33,7 +33,7 @@ impl AdminListening {
         handed_over: ShutdownWatch,
     ) -> Result<Self, ServerError> {
         let address = socket.address;
-        let app = Admin::new(Arc::new(live), address.ip(), tokens);
+        let app = Admin::new(Arc::new(live), address, tokens);
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
         add_endpoint(
@@ -41,6 +41,7 @@ impl AdminListening {
             configured,
             certificates.as_ref(),
             &address.to_string(),
+            false,
         )?;
         Ok(Self {
             address,

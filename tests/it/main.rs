@@ -11,6 +11,7 @@ mod admin;
 mod answers;
 mod backends;
 mod balance;
+mod console;
 mod failover;
 mod front;
 mod guard;

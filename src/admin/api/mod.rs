@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use self::document::Document;
+pub(super) use self::policies::{PolicyNow, all as policies_in_use};
 pub(super) use self::shapes::{Mistake, mistakes};
 use super::State;
 

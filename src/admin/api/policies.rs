@@ -23,10 +23,10 @@ use crate::policy::{Chain, Environment, FailoverPolicy, PolicyId, Routes, Snapsh
 
 /// A failover policy as it is in use.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PolicyNow {
-    name: String,
+pub(in crate::admin) struct PolicyNow {
+    pub(in crate::admin) name: String,
     /// The operations that it is attached to, with the model names and patterns that lead to it there.
-    operations: Vec<Attached>,
+    pub(in crate::admin) operations: Vec<Attached>,
     /// Its targets in production, in the order in which they are tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     production: Option<ChainNow>,
@@ -34,19 +34,19 @@ pub(super) struct PolicyNow {
     #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<ChainNow>,
     /// Of one attempt.
-    request_timeout: String,
+    pub(in crate::admin) request_timeout: String,
     /// How long a failed pair is left out at least; `0s`: nothing is remembered.
-    suspend_duration: String,
+    pub(in crate::admin) suspend_duration: String,
     /// Further tries at the same target after a transient failure.
     retries: u32,
 }
 
 /// Where a policy is attached.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Attached {
-    method: String,
-    path: String,
-    matches: Vec<String>,
+pub(in crate::admin) struct Attached {
+    pub(in crate::admin) method: String,
+    pub(in crate::admin) path: String,
+    pub(in crate::admin) matches: Vec<String>,
 }
 
 /// Targets in their order.
@@ -304,7 +304,7 @@ fn request(
 }
 
 /// All policies of a snapshot, with what leads to them.
-fn all(snapshot: &Snapshot) -> Vec<PolicyNow> {
+pub(in crate::admin) fn all(snapshot: &Snapshot) -> Vec<PolicyNow> {
     let mut attached: HashMap<PolicyId, Vec<Attached>> = HashMap::new();
     for operation in snapshot.operations.iter() {
         let mut matches: HashMap<PolicyId, BTreeSet<String>> = HashMap::new();

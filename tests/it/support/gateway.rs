@@ -27,6 +27,11 @@ pub fn secret(name: &str) -> String {
     format!("secret-of-{name}")
 }
 
+/// What stands in the configuration for a key or a token: its SHA-256.
+pub fn digest_of(key: &str) -> String {
+    format!("{:x}", Sha256::digest(key))
+}
+
 /// A configuration, written as a user would; what a test doesn't say has its default.
 #[derive(Default)]
 pub struct Setup {
@@ -143,8 +148,7 @@ impl Setup {
 
     /// An admin listener on a port of its own, for the holder of [`TOKEN`].
     pub fn admin(self) -> Self {
-        let digest = format!("{:x}", Sha256::digest(TOKEN));
-        let tokens = format!("tokens: [{{name: ops, sha256: {digest}}}]");
+        let tokens = format!("tokens: [{{name: ops, sha256: {}}}]", digest_of(TOKEN));
         self.admin_with(&format!("address: 127.0.0.1:0\n{tokens}"))
     }
 
@@ -200,12 +204,11 @@ impl Setup {
         if self.no_authentication {
             text.push_str("authentication: none\nenvironment: production\n");
         } else {
-            let digest = |key: &str| format!("{:x}", Sha256::digest(key));
             let _ = write!(
                 text,
                 "keys:\n  - {{name: shop, environment: production, sha256: {}}}\n  - {{name: shop-test, environment: sandbox, sha256: {}}}\n",
-                digest(KEY),
-                digest(SANDBOX_KEY),
+                digest_of(KEY),
+                digest_of(SANDBOX_KEY),
             );
         }
         let _ = write!(text, "endpoints:\n{}", self.endpoints);

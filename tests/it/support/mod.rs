@@ -31,8 +31,8 @@ pub mod upstream;
 pub mod wait;
 pub mod wire;
 
-pub use client::{Client, NoAnswer, Response};
-pub use gateway::{Gateway, KEY, SANDBOX_KEY, Setup, TOKEN, secret};
+pub use client::{Client, NoAnswer, Request, Response};
+pub use gateway::{Gateway, KEY, SANDBOX_KEY, Setup, TOKEN, digest_of, secret};
 pub use socket::Dead;
 pub use tls::{Authority, Certificate};
 pub use upstream::{Ending, Received, Reply, Step, Upstream};

@@ -81,6 +81,12 @@ impl Client {
         Self::speaking(Speaks::Http1, addr, Some(config))
     }
 
+    /// HTTP/1.1 with TLS, after offering all of `alpn`: the server chooses it.
+    pub fn https_offering(addr: SocketAddr, ca: &str, alpn: &[&str]) -> Self {
+        let config = tls::client_config(ca, alpn, None);
+        Self::speaking(Speaks::Http1, addr, Some(config))
+    }
+
     /// HTTP/2 with TLS, agreed on by ALPN; otherwise as [`https`](Self::https).
     pub fn https_h2(addr: SocketAddr, ca: &str, identity: Option<&Identity>) -> Self {
         let config = tls::client_config(ca, &["h2"], identity);
