@@ -39,3 +39,15 @@ pub mod telemetry;
 pub mod admin;
 
 pub mod demo;
+
+/// The inputs that a fuzz target starts from: whatever a test checks of them, fuzzing checks of more.
+#[cfg(test)]
+pub(crate) fn fuzz_seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let files = std::fs::read_dir(folder.join(target)).unwrap();
+    let seeds: Vec<_> = files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(!seeds.is_empty());
+    seeds
+}

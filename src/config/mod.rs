@@ -30,6 +30,8 @@ pub mod units;
 mod yaml;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;

@@ -17,6 +17,8 @@
 //! `content-length` is a length; neither: the body ends with the connection. Both at once, other
 //! transfer codings, or lengths that differ are malformed.
 
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 #[cfg(test)]
 mod tests;
 

@@ -37,7 +37,11 @@ mod exchange;
 pub mod form_field;
 mod front;
 mod hold;
+#[cfg(not(fuzzing))]
 mod http1;
+/// For the fuzz target `answer`.
+#[cfg(fuzzing)]
+pub mod http1;
 pub mod judge;
 mod ledger;
 mod mentions;

@@ -18,6 +18,9 @@
 //! `error`, or else the whole, and its codes are whatever stands where one of them has a code.
 //! What is read is bounded: a message of 1 KiB, eight codes of 128 bytes.
 
+#[cfg(test)]
+mod properties;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -188,6 +191,7 @@ fn one_line(text: &str) -> Option<String> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::properties::check;
     use super::*;
 
     /// Bodies as providers send them, with the codes and the message that they come to.
@@ -409,25 +413,25 @@ mod tests {
         })
     }
 
-    fn assert_bounded(read: Option<ErrorBody>) {
-        let read = read.unwrap_or_default();
-        assert!(read.codes.len() <= CODES_LIMIT);
-        assert!(read.codes.iter().all(|code| code.len() <= CODE_LIMIT));
-        let message = read.message.unwrap_or_default();
-        assert!(message.len() <= MESSAGE_LIMIT && !message.contains(char::is_control));
+    #[test]
+    fn the_fuzzers_seeds_are_read_within_bounds() {
+        let seeds = crate::fuzz_seeds("error_body");
+        seeds.iter().for_each(|seed| check(seed));
+        let told = seeds.iter().filter(|seed| read_error_body(seed).is_some());
+        assert!(told.count() >= 10);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_within_bounds(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
-            assert_bounded(read_error_body(&body));
+            check(&body);
         }
 
         #[test]
         fn any_json_is_read_within_bounds(body in any_json(), cut in 0usize..200) {
             let text = body.to_string();
-            assert_bounded(read_error_body(text.as_bytes()));
-            assert_bounded(read_error_body(&text.as_bytes()[..text.len().saturating_sub(cut)]));
+            check(text.as_bytes());
+            check(&text.as_bytes()[..text.len().saturating_sub(cut)]);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::properties::check;
 use super::*;
 
 const SHIPPED: &str = include_str!("../../../conf/standin.yaml");
@@ -45,6 +46,13 @@ const PIECES: [&str; 32] = [
     "\u{feff}",
 ];
 
+#[test]
+fn the_fuzzers_seeds_are_read_or_refused() {
+    for seed in crate::fuzz_seeds("configuration") {
+        check(&String::from_utf8_lossy(&seed));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -59,16 +67,12 @@ proptest! {
             text.splice(at..end, PIECES[piece].chars());
         }
         let text: String = text.into_iter().collect();
-        if let Err(ConfigErrors(errors)) = read(&text) {
-            prop_assert!(!errors.is_empty());
-            let lines = text.lines().count() + 1;
-            prop_assert!(errors.iter().all(|error| (1..=lines).contains(&error.line)), "{errors:?}");
-        }
+        check(&text);
     }
 
     #[test]
     fn any_text_is_read_or_refused(text in "[-a-z:{}\\[\\],\"'&*#!|> \n\t]{0,200}") {
-        let _ = read(&text);
+        check(&text);
     }
 
     #[test]

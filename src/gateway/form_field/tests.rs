@@ -210,10 +210,8 @@ fn boundaries_are_read_from_the_content_type() {
 
 #[test]
 fn the_fuzzers_seeds_are_forms() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/form_field");
     let mut with_model = 0;
-    for seed in std::fs::read_dir(folder).unwrap() {
-        let seed = std::fs::read(seed.unwrap().path()).unwrap();
+    for seed in crate::fuzz_seeds("form_field") {
         properties::check(&seed, "X");
         with_model += u32::from(find_form_model(&seed, "X").is_ok());
     }

@@ -12,6 +12,7 @@ use pingora_http::RequestHeader;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
+use super::properties::{Answer, check_input, exchange, read_body};
 use super::*;
 
 /// Enough for every message here.
@@ -26,44 +27,25 @@ fn after(wire: &[u8]) -> Stream {
     Box::new(client)
 }
 
-/// What a whole answer is, and whether its connection can be used again.
-#[derive(Debug, PartialEq)]
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
-    reusable: bool,
-}
-
 /// The answer in `wire` to a GET.
 async fn answer(wire: &[u8]) -> Result<Answer, ExchangeFault> {
     answer_to(&Method::GET, wire).await
 }
 
 async fn answer_to(method: &Method, wire: &[u8]) -> Result<Answer, ExchangeFault> {
-    let mut http1 = Http1::new(after(wire));
-    http1.send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3]).await?;
-    let status = http1.read_head(method).await?.status.as_u16();
-    let body = body(&mut http1).await?;
-    let reusable = http1.into_idle().is_some();
-    Ok(Answer {
-        status,
-        body,
-        reusable,
-    })
-}
-
-async fn body(http1: &mut Http1) -> Result<Vec<u8>, ExchangeFault> {
-    let mut body = Vec::new();
-    while let Some(piece) = http1.read_body().await? {
-        assert!(!piece.is_empty(), "a piece of nothing");
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+    exchange(after(wire), method).await
 }
 
 /// A whole message: `lines` each with its line end, then the empty line and what follows.
 fn message(lines: &str, rest: &str) -> Vec<u8> {
     format!("{}\r\n\r\n{rest}", lines.replace('\n', "\r\n")).into_bytes()
+}
+
+#[test]
+fn reads_make_no_difference_to_the_fuzzers_seeds() {
+    for seed in crate::fuzz_seeds("answer") {
+        check_input(&seed);
+    }
 }
 
 #[tokio::test]
@@ -346,7 +328,7 @@ async fn trailers_come_with_the_end() {
         .await
         .unwrap();
     http1.read_head(&Method::GET).await.unwrap();
-    assert_eq!(body(&mut http1).await.unwrap(), b"ok");
+    assert_eq!(read_body(&mut http1).await.unwrap(), b"ok");
     assert_eq!(http1.take_trailers().unwrap()["x-sum"], "1");
     assert!(http1.into_idle().is_some());
 }
@@ -376,7 +358,7 @@ async fn an_early_answer_ends_the_sending_and_the_connection() {
         .await
         .unwrap();
     assert_eq!(http1.read_head(&Method::POST).await.unwrap().status, 413);
-    assert_eq!(body(&mut http1).await.unwrap(), b"no");
+    assert_eq!(read_body(&mut http1).await.unwrap(), b"no");
     assert!(
         http1.into_idle().is_none(),
         "the server would take the next request for the rest"
@@ -399,7 +381,7 @@ async fn an_early_answer_may_come_in_pieces() {
         .await
         .unwrap();
     assert_eq!(http1.read_head(&Method::POST).await.unwrap().status, 429);
-    assert_eq!(body(&mut http1).await.unwrap(), b"no");
+    assert_eq!(read_body(&mut http1).await.unwrap(), b"no");
     drop(answering.await);
 }
 
@@ -421,7 +403,7 @@ async fn an_interim_answer_does_not_end_the_sending() {
         .await
         .unwrap();
     assert_eq!(http1.read_head(&Method::POST).await.unwrap().status, 200);
-    assert_eq!(body(&mut http1).await.unwrap(), b"ok");
+    assert_eq!(read_body(&mut http1).await.unwrap(), b"ok");
     assert!(http1.into_idle().is_some(), "all was sent");
     let (received, _server) = reading.await.unwrap();
     let sent = [&[b'h'; 100][..], &[b'a'; 450], b"m", &[b'z'; 449]].concat();
@@ -484,7 +466,7 @@ async fn an_unannounced_end_is_an_end_before_the_answer_and_a_cut_within_it() {
         let answered = async {
             http1.send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3]).await?;
             http1.read_head(&Method::GET).await?;
-            body(&mut http1).await
+            read_body(&mut http1).await
         };
         assert_eq!(answered.await, Err(expected), "{wire:?}");
     }
@@ -699,7 +681,7 @@ proptest! {
             let mut http1 = Http1::new(Box::new(client));
             http1.send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3]).await.unwrap();
             http1.read_head(&Method::GET).await.unwrap();
-            prop_assert_eq!(body(&mut http1).await.unwrap(), body_sent);
+            prop_assert_eq!(read_body(&mut http1).await.unwrap(), body_sent);
             prop_assert_eq!(http1.into_idle().is_some(), framing < 2);
             Ok(())
         })?;
