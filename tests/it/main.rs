@@ -11,6 +11,7 @@ mod admin;
 mod answers;
 mod backends;
 mod balance;
+mod chaos;
 mod console;
 mod failover;
 mod front;
