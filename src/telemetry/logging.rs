@@ -23,8 +23,10 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::timestamp::push_rfc3339;
 
-/// Messages that clients cause and operators can't mend: where they come from, how they begin.
-const NOISE: [(&str, &str); 8] = [
+/// Messages that operators can do nothing about: where they come from, how they begin. Clients cause
+/// them, or the process's own end, when nobody is left to tell the listeners of it.
+const NOISE: [(&str, &str); 9] = [
+    (LISTENING, "shutdown_signal error "),
     (LISTENING, "Downstream handshake error"),
     (LISTENING, "Downstream handshake timeout"),
     ("pingora_core::apps", "H2 handshake error"),
@@ -193,13 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_cause_counts_as_debug() {
+    fn what_nobody_can_mend_counts_as_debug() {
         let client = "Fail to proxy: Downstream ConnectionClosed, status: 0";
         let upstream = "Fail to proxy: Upstream ConnectRefused, status: 502";
         for (target, message, expected) in [
             ("pingora_proxy", client, false),
             ("pingora_proxy", upstream, true),
             (LISTENING, "Downstream handshake error from …", false),
+            (LISTENING, "shutdown_signal error channel closed", false),
             (LISTENING, "Accept() failed: too many open files", true),
             ("standin::server", client, true),
         ] {
