@@ -47,7 +47,7 @@ impl Problem {
     }
 
     pub(super) fn unauthorized() -> Self {
-        let detail = "send `Authorization: Bearer TOKEN` with a token whose SHA-256 is in admin.tokens of the configuration; `standin key` makes one";
+        let detail = "send `Authorization: Bearer TOKEN` with a token whose SHA-256 is in admin.tokens of the configuration; `standin key --admin` makes one";
         let status = StatusCode::UNAUTHORIZED;
         Self::new(status, "unauthorized", "A token is needed", detail.into())
     }

@@ -1,4 +1,4 @@
-//! `standin key`: a new key for a caller.
+//! `standin key`: a new key for a caller, or a token for an administrator.
 
 use std::fmt::Write as _;
 
@@ -9,24 +9,34 @@ use super::EnvironmentArgument;
 use super::console::{Console, Exit};
 use crate::policy::Environment;
 
-/// Make a key for a caller, and the line for `keys` in the configuration.
+/// Make a key for a caller, and the line for `keys` in the configuration; with --admin a token for
+/// the admin API, and the line for `admin.tokens`.
 ///
-/// The key is random (256 bits) and shown only now: the configuration has its SHA-256 alone.
+/// It is random (256 bits) and shown only now: the configuration has its SHA-256 alone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Who will hold the key.
-    #[arg(long, default_value = "my-app")]
-    name: String,
+    /// Who will hold the key [default: my-app, with --admin: ops].
+    #[arg(long)]
+    name: Option<String>,
 
     /// Where its calls belong.
-    #[arg(long, value_enum, default_value = "production")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "production",
+        conflicts_with = "admin"
+    )]
     environment: EnvironmentArgument,
+
+    /// Make a token for the admin API.
+    #[arg(long)]
+    admin: bool,
 }
 
 pub(super) fn key(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
     match new_key() {
         Ok(key) => {
-            console.say(&page(&key, &arguments.name, arguments.environment.into()));
+            console.say(&page(&key, arguments));
             Exit::Fine
         }
         Err(GetRandomFailed) => {
@@ -42,9 +52,23 @@ fn new_key() -> Result<String, GetRandomFailed> {
     Ok(format!("sk-standin-{}", hex(&random)))
 }
 
-fn page(key: &str, name: &str, environment: Environment) -> String {
+fn page(key: &str, arguments: &Arguments) -> String {
     let digest = hex(&Sha256::digest(key));
-    let name = quoted(name);
+    let name = |default| quoted(arguments.name.as_deref().unwrap_or(default));
+    if arguments.admin {
+        let name = name("ops");
+        return format!(
+            "The token, shown only now; the admin API takes it as `Authorization: Bearer …`:
+
+  {key}
+
+The line for `admin.tokens` in the configuration; it does not tell the token:
+
+  - {{name: {name}, sha256: {digest}}}
+"
+        );
+    }
+    let (name, environment) = (name("my-app"), Environment::from(arguments.environment));
     format!(
         "The key, shown only now; give it to the caller:
 
@@ -84,8 +108,8 @@ mod tests {
     use crate::config::parse;
     use crate::policy::{Authentication, KeyDigest};
 
-    /// A configuration with the line that was printed, and the key.
-    fn configured(arguments: &[&str]) -> (String, crate::config::Configuration) {
+    /// What was printed: the key, and the line for the configuration.
+    fn printed(arguments: &[&str]) -> (String, String) {
         let (exit, out, err) = called(arguments);
         assert_eq!((exit, &*err), (Exit::Fine, ""));
         let line = |start: &str| {
@@ -93,20 +117,25 @@ mod tests {
                 .find(|line| line.trim_start().starts_with(start))
         };
         let key = line("sk-standin-").unwrap().trim().to_owned();
-        let entry = line("- {").unwrap();
+        (key, line("- {").unwrap().to_owned())
+    }
+
+    /// A configuration with these fields.
+    fn configured(fields: &str) -> crate::config::Configuration {
         let text = format!(
-            "listeners: [{{address: 127.0.0.1:1}}]\nkeys:\n{entry}\n\
+            "listeners: [{{address: 127.0.0.1:1}}]\n{fields}\n\
              endpoints: {{a: {{url: https://a.example}}}}\n\
              operations: [{{path: /v1/x, default_endpoint: {{production: a}}}}]\n"
         );
-        (key, parse(&text, &|_| None).unwrap())
+        parse(&text, &|_| None).unwrap()
     }
 
     #[test]
     fn the_line_opens_the_door_to_the_key() {
         for name in ["web-shop", "null", "17", "it's: a {name}, #1 \"quoted\""] {
             let arguments = ["key", "--name", name, "--environment", "sandbox"];
-            let (key, configuration) = configured(&arguments);
+            let (key, entry) = printed(&arguments);
+            let configuration = configured(&format!("keys:\n{entry}"));
             let Authentication::Keys(callers) = configuration.snapshot.authentication else {
                 panic!("no keys")
             };
@@ -120,9 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn the_line_of_a_token_opens_the_admin_api() {
+        for (arguments, name) in [
+            (&["key", "--admin"][..], "ops"),
+            (&["key", "--admin", "--name", "null"], "null"),
+        ] {
+            let (token, entry) = printed(arguments);
+            let fields = "authentication: none\nenvironment: production\n";
+            let admin = format!("admin:\n  address: 127.0.0.1:2\n  tokens:\n{entry}");
+            let tokens = configured(&format!("{fields}{admin}"))
+                .admin
+                .unwrap()
+                .tokens;
+            let expected = (name, KeyDigest(Sha256::digest(&token).into()));
+            assert_eq!((&*tokens[0].name, tokens[0].digest), expected);
+        }
+    }
+
+    #[test]
     fn a_key_has_256_random_bits() {
-        let (first, _) = configured(&["key"]);
-        let (second, _) = configured(&["key"]);
+        let (first, _) = printed(&["key"]);
+        let (second, _) = printed(&["key"]);
         assert_eq!(first.len(), "sk-standin-".len() + 64);
         assert_ne!(first, second);
     }

@@ -41,8 +41,7 @@ pub(super) fn admin(
     if !parsed.ip().is_loopback() {
         let nobody = admin.tokens.value().is_none_or(Vec::is_empty);
         if nobody && !matches!(admin.tokens, Field::Refused) {
-            let message =
-                "are missing: away from loopback everything needs a token; `standin key` makes one";
+            let message = "are missing: away from loopback everything needs a token; `standin key --admin` makes one";
             place.field("tokens").error(written.line, message);
         } else if admin.tls.is_absent() {
             let message = "is away from loopback without `tls`: tokens travel in the clear";
@@ -85,7 +84,7 @@ fn tokens(
         }
         if let Some(caller) = caller(authentication, &digest) {
             let message = format!(
-                "is the digest of the key of {caller}: who calls must not administer; `standin key` makes another"
+                "is the digest of the key of {caller}: who calls must not administer; `standin key --admin` makes another"
             );
             place.field("sha256").error(written.line, message);
         }
