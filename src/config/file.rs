@@ -311,6 +311,7 @@ shape! {
         url: &'n str,
         prefix: &'n str,
         password: SecretSource<'n>,
+        ca: &'n str,
     }
 }
 

@@ -130,6 +130,8 @@ pub struct RedisSettings {
     pub prefix: String,
     /// Of the user in the URL, or of the default one.
     pub password: Option<Secret>,
+    /// Certificates (PEM) that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
 }
 
 /// The access log: where it goes, and how much of it.

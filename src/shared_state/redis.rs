@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, PushKind, RedisError, RedisResult, Value,
+    PushInfo, PushKind, RedisError, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::MissedTickBehavior;
@@ -215,7 +215,17 @@ impl Redis {
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
             .set_push_sender(sender);
-        let client = Client::open(info.set_redis_settings(redis))?;
+        let info = info.set_redis_settings(redis);
+        let client = match &settings.ca {
+            None => Client::open(info)?,
+            Some(ca) => {
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(ca.clone()),
+                };
+                Client::build_with_tls(info, certificates)?
+            }
+        };
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let connection = tokio::time::timeout(CONNECT, connecting).await;
         let mut connection = connection.map_err(|_| late())??;

@@ -15,7 +15,7 @@ use super::check::{
     TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, header_name, is_url_path, printable,
     required, small_number, url_template,
 };
-use super::listeners::of_file;
+use super::listeners::{authorities, of_file};
 use super::url;
 use crate::policy::{
     Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
@@ -403,11 +403,7 @@ fn tls(
         let message = "is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead";
         place.field("verify").warning(verify.line, message);
     }
-    let ca = tls.ca.given().and_then(|path| {
-        let pem = sources.bytes(path.value, pem::MAX_BYTES);
-        let checked = pem.and_then(|pem| pem::check_authorities(&pem).map(|()| pem));
-        of_file(checked, path, place.field("ca"))
-    });
+    let ca = authorities(&tls.ca, place.field("ca"), sources);
     if let Some(name) = tls.sni.given()
         && !url::is_host_name(name.value)
     {

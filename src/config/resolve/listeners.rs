@@ -72,12 +72,8 @@ pub(super) fn tls(
 ) -> Option<ListenerTls> {
     let written = field.given()?;
     let tls = &written.value;
-    let client_ca = tls.client_ca.given().map(|path| {
-        let checked = sources.bytes(path.value, pem::MAX_BYTES);
-        let checked = checked.and_then(|pem| pem::check_authorities(&pem));
-        of_file(checked, path, place.field("client_ca"));
-        sources.path(path.value)
-    });
+    authorities(&tls.client_ca, place.field("client_ca"), sources);
+    let client_ca = tls.client_ca.value().map(|path| sources.path(path));
     let what = "the path of a PEM file";
     let certificate_at = place.field("certificate");
     let key_at = place.field("private_key");
@@ -98,6 +94,18 @@ pub(super) fn tls(
         private_key: sources.path(private_key.value),
         client_ca,
     })
+}
+
+/// The certificates (PEM) of authorities, where a file of them is given.
+pub(super) fn authorities(
+    field: &Field<&str>,
+    place: Place<'_>,
+    sources: &Sources<'_>,
+) -> Option<Vec<u8>> {
+    let path = field.given()?;
+    let pem = sources.bytes(path.value, pem::MAX_BYTES);
+    let checked = pem.and_then(|pem| pem::check_authorities(&pem).map(|()| pem));
+    of_file(checked, path, place)
 }
 
 /// What a file gave; why it gave nothing goes to the report.

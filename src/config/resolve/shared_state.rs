@@ -8,6 +8,7 @@ use super::super::read::Written;
 use super::super::sources::Sources;
 use super::super::{RedisSettings, SharedState, secret};
 use super::check::{printable, required};
+use super::listeners::authorities;
 
 const URL: &str =
     "the address of the Redis: redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:/PATH";
@@ -63,7 +64,14 @@ fn redis(
     if let Err(message) = check_url(url.value) {
         at.error(url.line, message);
     }
+    let at = place.field("ca");
+    if let Some(ca) = redis.ca.given()
+        && !url.value.starts_with("rediss:")
+    {
+        at.error(ca.line, "is for TLS: the `url` begins with rediss://, then");
+    }
     Some(RedisSettings {
+        ca: authorities(&redis.ca, at, sources),
         url: url.value.to_owned(),
         prefix: prefix.map_or("standin", |prefix| prefix.value).to_owned(),
         password,

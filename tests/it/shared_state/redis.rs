@@ -8,9 +8,12 @@ use super::{
     pair, resume, served_by, setup, standing, suspend, until, until_healthy, until_suspended,
     upstream,
 };
-use crate::support::{self, Gateway, KEY, Reply, within};
+use crate::support::tls::server_config;
+use crate::support::{self, Authority, Certificate, Gateway, KEY, Reply, within};
 use standin::gateway::suspension::Standing;
 use standin::policy::Environment;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -67,6 +70,8 @@ async fn what_fails_at_one_is_left_out_by_all() {
     connected(&stranger, &another).await;
     assert_eq!(standing(&stranger), Standing::Healthy);
     resume(&stranger);
+    // More than what their ideas of Redis's clock may differ by: what comes now is news.
+    redis.clock_moves(Duration::from_millis(200)).await;
     connected(&stranger, &another).await;
     assert!(standing(&next).is_suspended());
 }
@@ -207,6 +212,39 @@ async fn what_is_no_redis_changes_nothing() {
         served_by(&gateway, "second").await;
         assert!(standing(&gateway).is_suspended());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_tls_with_an_authority_of_one_s_own() {
+    let authority = Authority::new();
+    let (_redis, fields) = Redis::start_with_tls(&authority).await;
+    let upstream = upstream().await;
+    let start = || setup(&upstream, &fields, "60s").start();
+    let (one, other) = (start(), start());
+    connected(&one, &other).await;
+    served_by(&one, "second").await;
+    until_suspended(&other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_a_certificate_of_somebody_else_is_told_nothing() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rediss://{}", listener.local_addr().unwrap());
+    let fields = format!("redis: {{url: {url:?}, ca: {ca:?}}}");
+    let upstream = upstream().await;
+    let gateway = setup(&upstream, &fields, "60s").start();
+    for wrong in [Certificate::OtherHost, Certificate::SelfSigned] {
+        let server = server_config(&authority.issue(wrong), &[], None);
+        let (stream, _) = within("a try", listener.accept()).await.unwrap();
+        let shaken = within("it to be refused", TlsAcceptor::from(server).accept(stream)).await;
+        assert!(shaken.is_err(), "{wrong:?}");
+    }
+    served_by(&gateway, "second").await;
+    assert!(standing(&gateway).is_suspended());
 }
 
 #[tokio::test(flavor = "multi_thread")]

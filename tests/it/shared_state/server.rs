@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::support::within;
+use crate::support::tls::Identity;
+use crate::support::{Authority, Certificate, within};
 
 /// A `redis-server` on a socket of its own, which keeps nothing on disk.
 pub struct Redis {
@@ -28,6 +29,35 @@ impl Redis {
 
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(folder, arguments).await
+    }
+
+    /// One that is reached by TLS too, and the fields of `shared_state` that lead there.
+    pub async fn start_with_tls(authority: &Authority) -> (Self, String) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let Identity { certificate, key } = authority.issue(Certificate::Valid);
+        let ca = folder.path().join("ca.pem");
+        for (path, text) in [
+            (ca.clone(), authority.pem()),
+            (folder.path().join("tls.crt"), certificate),
+            (folder.path().join("tls.key"), key),
+        ] {
+            std::fs::write(path, text).expect("a written file");
+        }
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = free.local_addr().expect("its address").port();
+        drop(free);
+        let fields = format!("redis: {{url: 'rediss://127.0.0.1:{port}', ca: {ca:?}}}");
+        let port = port.to_string();
+        let files = ["--tls-cert-file", "tls.crt", "--tls-key-file", "tls.key"];
+        let arguments = [
+            &["--tls-port", &port, "--tls-auth-clients", "no"],
+            &files[..],
+        ];
+        (Self::start_in(folder, &arguments.concat()).await, fields)
+    }
+
+    async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
         let child = spawn(&folder, &arguments).await;
         Self {
