@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::backends::{BackendReport, Pools};
 use super::body::HeldBytes;
@@ -17,6 +18,9 @@ use crate::policy::Snapshot;
 use crate::telemetry::metrics::{Metrics, PairStatus, State};
 use crate::telemetry::traces::Traces;
 use crate::telemetry::{AccessLog, Recent, RequestRecord};
+
+/// Between two looks whether a request still holds what was replaced.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
 
 /// The gateway: everything that outlives a request.
 pub struct Gateway {
@@ -58,7 +62,7 @@ impl Gateway {
     /// What of it can't be used; then nothing has changed.
     pub fn install(&self, snapshot: Snapshot) -> Result<(), TableError> {
         let table = Table::new(snapshot, &self.lasting)?;
-        self.table.store(Arc::new(table));
+        retire(self.table.swap(Arc::new(table)));
         self.lasting.pools.changed.notify_one();
         self.lasting.suspensions.sweep(Instant::now());
         Ok(())
@@ -166,5 +170,55 @@ impl Gateway {
     /// The access log.
     pub const fn access_log(&self) -> &AccessLog {
         &self.access_log
+    }
+}
+
+/// Frees what was replaced once no request holds it, and on none of the threads that serve: a table
+/// of many policies takes them a tenth of a second.
+fn retire<T: Send + Sync + 'static>(replaced: Arc<T>) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        let mut looks = tokio::time::interval(RETIRED_LOOK);
+        while Arc::strong_count(&replaced) > 1 {
+            looks.tick().await;
+        }
+        let _ = tokio::task::spawn_blocking(move || drop(replaced)).await;
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Tells on which thread it is freed.
+    struct Freed(Option<oneshot::Sender<ThreadId>>);
+
+    impl Drop for Freed {
+        fn drop(&mut self) {
+            let told = self
+                .0
+                .take()
+                .map(|freed| freed.send(thread::current().id()));
+            assert_eq!(told, Some(Ok(())));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_replaced_is_freed_where_nobody_waits() {
+        let (freed, mut is_freed) = oneshot::channel();
+        let replaced = Arc::new(Freed(Some(freed)));
+        let request = replaced.clone();
+        retire(replaced);
+        tokio::time::sleep(10 * RETIRED_LOOK).await;
+        assert!(is_freed.try_recv().is_err(), "a request holds it");
+        drop(request);
+        assert!(is_freed.try_recv().is_err(), "its thread has not freed it");
+        assert_ne!(is_freed.await.unwrap(), thread::current().id());
     }
 }
