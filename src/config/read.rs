@@ -210,9 +210,10 @@ impl<'n, T: Read<'n>> Read<'n> for List<T> {
 
 impl<'n, T: Read<'n>> Read<'n> for Named<'n, T> {
     fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
-        let mut lines = HashMap::new();
-        let mut entries = Vec::new();
-        for (key, node) in fields(node, place)? {
+        let fields = fields(node, place)?;
+        let mut lines = HashMap::with_capacity(fields.len());
+        let mut entries = Vec::with_capacity(fields.len());
+        for (key, node) in fields {
             if let Some(first) = lines.insert(&*key.name, key.line) {
                 written_twice(first, key, place);
                 continue;
@@ -294,11 +295,15 @@ fn scalar<T>(
     what: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Option<T> {
-    let (value, found) = match &node.value {
-        Value::Scalar { text, .. } => (parse(text), format!("`{text}`")),
-        other => (None, other.kind().to_owned()),
+    let value = match &node.value {
+        Value::Scalar { text, .. } => parse(text),
+        _ => None,
     };
     if value.is_none() {
+        let found = match &node.value {
+            Value::Scalar { text, .. } => format!("`{text}`"),
+            other => other.kind().to_owned(),
+        };
         place.error(node.line, format!("must be {what}, not {found}"));
     }
     value

@@ -104,8 +104,9 @@ fn each<'n, T, R>(
     place: Place<'_>,
     mut resolve: impl FnMut(usize, &Entry<'n, T>, Place<'_>) -> R,
 ) -> Vec<R> {
-    let mut resolved = Vec::new();
-    for (index, entry) in entries(field).iter().enumerate() {
+    let entries = entries(field);
+    let mut resolved = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
         resolved.push(resolve(index, entry, place.field(entry.name)));
     }
     resolved

@@ -37,7 +37,8 @@ pub use outcome::{AttemptClass, RequestOutcome};
 pub use series::{RouteKey, Series};
 pub use state::{PairStatus, RoomStatus, State};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,9 +67,8 @@ impl Metrics {
     /// earlier snapshots had end here.
     pub fn series(&self, snapshot: &Snapshot) -> Series {
         let series = Series::new(self.clone(), snapshot);
-        let (routes, targets) = series.labels();
-        lock(&self.0.routes).retain(|labels, _| routes.contains(labels));
-        lock(&self.0.targets).retain(|labels, _| targets.contains(labels));
+        end_others(&self.0.routes, series.route_labels());
+        end_others(&self.0.targets, series.target_labels());
         self.0
             .deployed_at
             .store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
@@ -148,6 +148,19 @@ impl Metrics {
         let mut targets = lock(&self.0.targets);
         targets.entry(labels.clone()).or_default().clone()
     }
+}
+
+/// Ends the series of all labels but these. A request that begins one waits for no more than one
+/// look at those that there are.
+fn end_others<'l, L: Clone + Eq + Hash + 'l, S>(
+    series: &Mutex<HashMap<L, S>>,
+    stay: impl Iterator<Item = &'l L>,
+) {
+    let mut gone: HashSet<L> = lock(series).keys().cloned().collect();
+    for labels in stay {
+        gone.remove(labels);
+    }
+    lock(series).retain(|labels, _| !gone.contains(labels));
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {

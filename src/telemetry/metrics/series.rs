@@ -1,6 +1,5 @@
 //! The slots of one snapshot's series, and how a request is counted in them.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use super::counted::{RouteLabels, RouteSeries, TargetLabels, TargetSeries};
@@ -119,14 +118,16 @@ impl Series {
         Some(series)
     }
 
-    /// Every series that a request could be counted in.
-    pub(super) fn labels(&self) -> (HashSet<&RouteLabels>, HashSet<&TargetLabels>) {
-        let routes = || self.routes.iter().chain([&self.nowhere]);
-        let targets = routes().flat_map(|route| &route.targets);
-        (
-            routes().map(|route| &route.labels).collect(),
-            targets.map(|target| &target.labels).collect(),
-        )
+    /// Of every route that a request could be counted in.
+    pub(super) fn route_labels(&self) -> impl Iterator<Item = &RouteLabels> {
+        let routes = self.routes.iter().chain([&self.nowhere]);
+        routes.map(|route| &route.labels)
+    }
+
+    /// Of every target that an attempt could be counted in.
+    pub(super) fn target_labels(&self) -> impl Iterator<Item = &TargetLabels> {
+        let targets = self.routes.iter().flat_map(|route| &route.targets);
+        targets.map(|target| &target.labels)
     }
 }
 
