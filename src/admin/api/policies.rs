@@ -17,7 +17,7 @@ use crate::admin::edits::{self, Refused, Request, Tag};
 use crate::admin::extract::{Json, Path, Query};
 use crate::admin::problem::Problem;
 use crate::admin::{State as Shared, blocking};
-use crate::config::edit::{self, OperationName};
+use crate::config::edit::{self, EditError, OperationName};
 use crate::config::units::show_duration;
 use crate::policy::{Chain, Environment, FailoverPolicy, PolicyId, Routes, Snapshot, Target};
 
@@ -75,12 +75,39 @@ pub(super) struct PolicyText {
     operations: Vec<Place>,
 }
 
-/// A method and a path.
+/// An item of `operations` in the file.
 #[derive(Deserialize, Serialize, ToSchema)]
-pub(super) struct Place {
-    #[serde(default = "post")]
-    method: String,
-    path: String,
+#[serde(untagged)]
+pub(super) enum Place {
+    /// All operations of a preset.
+    Preset { preset: String },
+    /// One that is written out.
+    One {
+        #[serde(default = "post")]
+        method: String,
+        path: String,
+    },
+}
+
+impl From<&Place> for OperationName {
+    fn from(place: &Place) -> Self {
+        match place {
+            Place::Preset { preset } => Self::Preset(preset.clone()),
+            Place::One { method, path } => Self::One {
+                method: method.clone(),
+                path: path.clone(),
+            },
+        }
+    }
+}
+
+impl From<OperationName> for Place {
+    fn from(name: OperationName) -> Self {
+        match name {
+            OperationName::Preset(preset) => Self::Preset { preset },
+            OperationName::One { method, path } => Self::One { method, path },
+        }
+    }
 }
 
 fn post() -> String {
@@ -125,11 +152,7 @@ impl Written {
 
     fn operations(&self) -> Option<BTreeSet<OperationName>> {
         let places = self.operations.as_ref()?;
-        let name = |place: &Place| OperationName {
-            method: place.method.clone(),
-            path: place.path.clone(),
-        };
-        Some(places.iter().map(name).collect())
+        Some(places.iter().map(OperationName::from).collect())
     }
 }
 
@@ -159,27 +182,17 @@ pub(super) async fn get(
     let wanted = name.clone();
     let read = blocking(move || {
         let text = store.read()?;
-        let yaml = edit::policy_text(&text, &wanted)?;
-        Ok::<_, Refused>((Tag::of(&text), yaml))
+        let policy = edit::policy_text(&text, &wanted)?;
+        Ok::<_, Refused>((Tag::of(&text), policy))
     });
-    let (tag, yaml) = read.await??;
-    let yaml = yaml.ok_or_else(|| Problem::from(Refused::from(edit::EditError::NoPolicy)))?;
-    let configuration = state.live.configuration();
-    let attached = all((*configuration).as_ref())
-        .into_iter()
-        .find(|policy| policy.name == name);
-    let place = |attached: Attached| Place {
-        method: attached.method,
-        path: attached.path,
-    };
-    let operations = attached.map_or_else(Vec::new, |policy| policy.operations);
-    let operations = operations.into_iter().map(place).collect();
+    let (tag, policy) = read.await??;
+    let policy = policy.ok_or_else(|| Problem::from(Refused::from(EditError::NoPolicy)))?;
     Ok(tagged(
         &tag,
         PolicyText {
             name,
-            yaml,
-            operations,
+            yaml: policy.yaml,
+            operations: policy.operations.into_iter().map(Place::from).collect(),
         },
     ))
 }
@@ -279,10 +292,15 @@ async fn put_written(
 ) -> Result<Tagged<Change>, Problem> {
     let (body, operations) = (written.body()?, written.operations());
     let change = move |_: &_, text: &str| {
-        if new && edit::policy_text(text, &name)?.is_some() {
-            return Err(Refused::Taken(Tag::of(text)));
-        }
-        Ok(edit::put_policy(text, &name, &body, operations.as_ref())?)
+        let put = if new {
+            edit::add_policy
+        } else {
+            edit::put_policy
+        };
+        put(text, &name, &body, operations.as_ref()).map_err(|error| match error {
+            EditError::Taken => Refused::Taken(Tag::of(text)),
+            error => error.into(),
+        })
     };
     Ok(changed(
         state.edits.change(&*state.live, request, change).await?,

@@ -14,6 +14,7 @@ mod render;
 mod spots;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 
 use self::render::{entry, list, name as rendered_name};
@@ -38,6 +39,9 @@ pub enum EditError {
         /// What stands there.
         what: &'static str,
     },
+    /// There is a policy of this name.
+    #[error("there is a policy of this name already")]
+    Taken,
     /// There is no such policy.
     #[error("there is no policy of this name")]
     NoPolicy,
@@ -46,41 +50,82 @@ pub enum EditError {
     NoOperation(OperationName),
 }
 
-/// An operation by its method and path.
+/// What an item of `operations` is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OperationName {
-    /// The method, in capitals.
-    pub method: String,
-    /// The path, as configured.
-    pub path: String,
+pub enum OperationName {
+    /// An operation that is written out.
+    One {
+        /// The method, in capitals.
+        method: String,
+        /// The path, as configured.
+        path: String,
+    },
+    /// All operations of a preset.
+    Preset(String),
 }
 
-impl std::fmt::Display for OperationName {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}", self.method, self.path)
+impl fmt::Display for OperationName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One { method, path } => write!(formatter, "{method} {path}"),
+            Self::Preset(preset) => write!(formatter, "with preset: {preset}"),
+        }
     }
 }
 
-/// The text of a policy, without the indentation that it has in the file; `None`: there is none.
+impl OperationName {
+    /// None of an item that is an alias, or not right.
+    fn of(operation: &Spot<'_>) -> Option<Self> {
+        let text = |field| Some(operation.field(field)?.text()?.to_owned());
+        if let Some(preset) = text("preset") {
+            return Some(Self::Preset(preset));
+        }
+        Some(Self::One {
+            method: text("method").unwrap_or_else(|| "POST".to_owned()),
+            path: text("path")?,
+        })
+    }
+}
+
+/// A policy as it is written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    /// Its text, without the indentation that it has in the file.
+    pub yaml: String,
+    /// The items of `operations` whose `policies` list it.
+    pub operations: Vec<OperationName>,
+}
+
+/// How a policy is written; `None`: there is none.
 ///
 /// # Errors
 /// That the file is no YAML.
-pub fn policy_text(text: &str, name: &str) -> Result<Option<String>, EditError> {
-    let root = spots(text)?;
-    let policy = root
-        .field("policies")
-        .and_then(|policies| policies.entry(name));
-    Ok(policy.map(|(key, value)| {
-        if value.line == key.line {
-            return text[value.start..value.end].to_owned();
-        }
+pub fn policy_text(text: &str, name: &str) -> Result<Option<PolicyText>, EditError> {
+    let (_, root) = spots(text)?;
+    let policies = root.field("policies");
+    let Some((key, value)) = policies.and_then(|policies| policies.entry(name)) else {
+        return Ok(None);
+    };
+    let yaml = if value.line == key.line {
+        text[value.start..value.end].to_owned()
+    } else {
         let from = line_end(text, key.end);
         render::dedented(&text[from..line_end(text, value.end)])
+    };
+    let lists_it = |operation: &&Spot<'_>| {
+        let list = operation.field("policies").map_or(&[][..], Spot::items);
+        list.iter().any(|item| item.text() == Some(name))
+    };
+    let operations = operations(&root).iter().filter(lists_it);
+    Ok(Some(PolicyText {
+        yaml,
+        operations: operations.filter_map(OperationName::of).collect(),
     }))
 }
 
-/// The text with a policy put in, new or in the place of the one of that name. `body` is its YAML
-/// (or JSON); `operations` those that it shall be attached to, `None`: they stay as they are.
+/// The text with a policy put in the place of the one of that name, or, where there is none, as a
+/// new one. `body` is its YAML (or JSON); `operations` those that it shall be attached to, `None`:
+/// they stay as they are.
 ///
 /// # Errors
 /// Why it can't be put there.
@@ -90,14 +135,44 @@ pub fn put_policy(
     body: &str,
     operations: Option<&BTreeSet<OperationName>>,
 ) -> Result<String, EditError> {
+    put_where(text, name, body, operations, |_| true)
+}
+
+/// The same for a policy that must not be there.
+///
+/// # Errors
+/// That it is, or why it can't be put there.
+pub fn add_policy(
+    text: &str,
+    name: &str,
+    body: &str,
+    operations: Option<&BTreeSet<OperationName>>,
+) -> Result<String, EditError> {
+    let is_new = |root: &Spot<'_>| {
+        let policies = root.field("policies");
+        policies.is_none_or(|policies| policies.entry(name).is_none())
+    };
+    put_where(text, name, body, operations, is_new)
+}
+
+fn put_where(
+    text: &str,
+    name: &str,
+    body: &str,
+    operations: Option<&BTreeSet<OperationName>>,
+    may: impl FnOnce(&Spot<'_>) -> bool,
+) -> Result<String, EditError> {
     let body_tree = yaml::parse(body).map_err(EditError::Policy)?;
-    let root = spots(text)?;
+    let (before, root) = spots(text)?;
+    if !may(&root) {
+        return Err(EditError::Taken);
+    }
     let mut edits = vec![put(text, &root, name, body)?];
     if let Some(operations) = operations {
         attach(text, &root, name, operations, &mut edits)?;
     }
     let after = applied(text, edits);
-    check(text, &after, name, Some(&body_tree))?;
+    check(&before, &after, name, Some(&body_tree))?;
     Ok(after)
 }
 
@@ -106,7 +181,7 @@ pub fn put_policy(
 /// # Errors
 /// That there is none, or why it can't be taken out.
 pub fn delete_policy(text: &str, name: &str) -> Result<String, EditError> {
-    let root = spots(text)?;
+    let (before, root) = spots(text)?;
     let policies = root.field("policies").ok_or(EditError::NoPolicy)?;
     let (key, value) = policies.entry(name).ok_or(EditError::NoPolicy)?;
     block(policies, "the policies stand in braces")?;
@@ -123,21 +198,22 @@ pub fn delete_policy(text: &str, name: &str) -> Result<String, EditError> {
     }
     attach(text, &root, name, &BTreeSet::new(), &mut edits)?;
     let after = applied(text, edits);
-    check(text, &after, name, None)?;
+    check(&before, &after, name, None)?;
     Ok(after)
 }
 
 type Edit = (Range<usize>, String);
 
-fn spots(text: &str) -> Result<Spot, EditError> {
+/// What a text says, and where.
+fn spots(text: &str) -> Result<(Node<'_>, Spot<'_>), EditError> {
     // What is refused there (several documents, merge keys) need not be thought of here.
-    yaml::parse(text).map_err(EditError::File)?;
-    let root = spots::read(text).map_err(EditError::File)?;
+    let tree = yaml::parse(text).map_err(EditError::File)?;
+    let root = spots::read(text);
     block(&root, "the whole file stands in braces")?;
-    Ok(root)
+    Ok((tree, root))
 }
 
-fn block(spot: &Spot, what: &'static str) -> Result<(), EditError> {
+fn block(spot: &Spot<'_>, what: &'static str) -> Result<(), EditError> {
     if spot.flow {
         return Err(EditError::Layout {
             line: spot.line,
@@ -147,7 +223,7 @@ fn block(spot: &Spot, what: &'static str) -> Result<(), EditError> {
     Ok(())
 }
 
-fn put(text: &str, root: &Spot, name: &str, body: &str) -> Result<Edit, EditError> {
+fn put(text: &str, root: &Spot<'_>, name: &str, body: &str) -> Result<Edit, EditError> {
     let Some((policies_key, policies)) = root.entry("policies") else {
         let newline = if text.is_empty() || text.ends_with('\n') {
             ""
@@ -182,25 +258,15 @@ fn put(text: &str, root: &Spot, name: &str, body: &str) -> Result<Edit, EditErro
 /// Makes `name` stand in the lists of exactly these operations.
 fn attach(
     text: &str,
-    root: &Spot,
+    root: &Spot<'_>,
     name: &str,
     wanted: &BTreeSet<OperationName>,
     edits: &mut Vec<Edit>,
 ) -> Result<(), EditError> {
     let mut missing = wanted.clone();
-    let items = match root.field("operations").map(|operations| &operations.kind) {
-        Some(Kind::List(items)) => items.as_slice(),
-        _ => &[],
-    };
-    for operation in items {
-        let text_of = |field| operation.field(field).and_then(Spot::text);
-        let Some(path) = text_of("path") else {
+    for operation in operations(root) {
+        let Some(place) = OperationName::of(operation) else {
             continue;
-        };
-        let method = text_of("method").unwrap_or("POST");
-        let place = OperationName {
-            method: method.to_owned(),
-            path: path.to_owned(),
         };
         let wants = missing.remove(&place) || wanted.contains(&place);
         edits.extend(attach_one(text, operation, name, wants)?);
@@ -211,23 +277,26 @@ fn attach(
     }
 }
 
+fn operations<'s, 't>(root: &'s Spot<'t>) -> &'s [Spot<'t>] {
+    root.field("operations").map_or(&[], Spot::items)
+}
+
 fn attach_one(
     text: &str,
-    operation: &Spot,
+    operation: &Spot<'_>,
     name: &str,
     wants: bool,
 ) -> Result<Option<Edit>, EditError> {
     let policies = operation.entry("policies");
-    let items = match policies.map(|(_, list)| &list.kind) {
-        Some(Kind::List(items)) => items.as_slice(),
-        Some(Kind::Alias) => {
-            return Err(EditError::Layout {
-                line: operation.line,
-                what: "the operation's policies are an alias",
-            });
-        }
-        _ => &[],
-    };
+    if let Some((_, list)) = policies
+        && matches!(list.kind, Kind::Alias)
+    {
+        return Err(EditError::Layout {
+            line: operation.line,
+            what: "the operation's policies are an alias",
+        });
+    }
+    let items = policies.map_or(&[][..], |(_, list)| list.items());
     let mut names: Vec<&str> = items.iter().filter_map(Spot::text).collect();
     if names.contains(&name) == wants {
         return Ok(None);
@@ -263,12 +332,12 @@ fn attach_one(
 /// Adds or takes a line of a list that has a line for each item.
 fn attach_line(
     text: &str,
-    list_spot: &Spot,
-    first: &Spot,
+    list_spot: &Spot<'_>,
+    first: &Spot<'_>,
     name: &str,
     wants: bool,
-    key: &Spot,
-    items: &[Spot],
+    key: &Spot<'_>,
+    items: &[Spot<'_>],
 ) -> Edit {
     if wants {
         let dash = line_start(text, first.start);
@@ -324,7 +393,12 @@ fn line_content_end(text: &str, at: usize) -> usize {
 }
 
 /// Reads the result again: the policy is what was asked for, and nothing else has changed.
-fn check(before: &str, after: &str, name: &str, body: Option<&Node<'_>>) -> Result<(), EditError> {
+fn check(
+    old: &Node<'_>,
+    after: &str,
+    name: &str,
+    body: Option<&Node<'_>>,
+) -> Result<(), EditError> {
     let changed = EditError::Layout {
         line: 1,
         what: "the change would alter other parts of the file",
@@ -333,9 +407,8 @@ fn check(before: &str, after: &str, name: &str, body: Option<&Node<'_>>) -> Resu
         line: 1,
         what: "the policy does not fit into the layout of the file",
     })?;
-    let old = yaml::parse(before).map_err(EditError::File)?;
     let mut told = [String::new(), String::new()];
-    for (text, node) in told.iter_mut().zip([&old, &new]) {
+    for (text, node) in told.iter_mut().zip([old, &new]) {
         others(node, name, text);
     }
     let policy = policy_of(&new, name);

@@ -8,15 +8,14 @@ use super::spots::{self, Kind, Spot};
 /// was written, with its comments; JSON, and YAML in braces, is written on lines.
 pub(super) fn entry(name: &str, body: &str, column: usize) -> String {
     let mut text = format!("{:column$}{}:\n", "", self::name(name));
-    let tree = spots::read(body).ok();
-    match tree {
-        Some(tree) if tree.flow => fields(body, &tree, column + 2, &mut text),
-        _ => {
-            for line in dedented(body).lines() {
-                let indent = if line.is_empty() { 0 } else { column + 2 };
-                let _ = writeln!(text, "{:indent$}{line}", "");
-            }
-        }
+    let tree = spots::read(body);
+    if tree.flow {
+        fields(body, &tree, column + 2, &mut text);
+        return text;
+    }
+    for line in dedented(body).lines() {
+        let indent = if line.is_empty() { 0 } else { column + 2 };
+        let _ = writeln!(text, "{:indent$}{line}", "");
     }
     text
 }
@@ -56,7 +55,7 @@ pub(super) fn dedented(text: &str) -> String {
 }
 
 /// The fields of a map, one a line.
-fn fields(text: &str, map: &Spot, indent: usize, to: &mut String) {
+fn fields(text: &str, map: &Spot<'_>, indent: usize, to: &mut String) {
     let Kind::Map(entries) = &map.kind else {
         return;
     };
@@ -84,12 +83,12 @@ fn fields(text: &str, map: &Spot, indent: usize, to: &mut String) {
     }
 }
 
-const fn is_scalar(spot: &Spot) -> bool {
+const fn is_scalar(spot: &Spot<'_>) -> bool {
     matches!(spot.kind, Kind::Scalar { .. })
 }
 
 /// A map of a few single values: a target.
-fn is_short(spot: &Spot) -> bool {
+fn is_short(spot: &Spot<'_>) -> bool {
     let Kind::Map(entries) = &spot.kind else {
         return false;
     };
@@ -97,7 +96,7 @@ fn is_short(spot: &Spot) -> bool {
 }
 
 /// A value on one line.
-fn inline(text: &str, spot: &Spot) -> String {
+fn inline(text: &str, spot: &Spot<'_>) -> String {
     match &spot.kind {
         Kind::Scalar { .. } | Kind::Alias => scalar(text, spot),
         Kind::List(items) => {
@@ -105,7 +104,7 @@ fn inline(text: &str, spot: &Spot) -> String {
             format!("[{}]", items.join(", "))
         }
         Kind::Map(entries) => {
-            let field = |(key, value): &(Spot, Spot)| {
+            let field = |(key, value): &(Spot<'_>, Spot<'_>)| {
                 format!("{}: {}", scalar(text, key), inline(text, value))
             };
             let entries: Vec<_> = entries.iter().map(field).collect();
@@ -115,7 +114,7 @@ fn inline(text: &str, spot: &Spot) -> String {
 }
 
 /// A single value: in quotes where it was and needs them.
-fn scalar(source: &str, spot: &Spot) -> String {
+fn scalar(source: &str, spot: &Spot<'_>) -> String {
     match &spot.kind {
         Kind::Scalar { text, plain: false } => name(text),
         Kind::Scalar { plain: true, .. } | Kind::Alias => source[spot.start..spot.end].to_owned(),

@@ -1,12 +1,13 @@
 //! A YAML text as a tree whose every node knows where it begins and ends.
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
+use std::borrow::Cow;
+use std::iter::Peekable;
 
-use super::super::error::ConfigError;
+use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// A node of the text.
 #[derive(Debug)]
-pub(super) struct Spot {
+pub(super) struct Spot<'t> {
     /// On which line it begins, counted from 1.
     pub(super) line: usize,
     /// In which column, in bytes and counted from 0: what stands before a key is spaces.
@@ -17,18 +18,18 @@ pub(super) struct Spot {
     pub(super) end: usize,
     /// In brackets or braces.
     pub(super) flow: bool,
-    pub(super) kind: Kind,
+    pub(super) kind: Kind<'t>,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
-    Scalar { text: String, plain: bool },
-    List(Vec<Spot>),
-    Map(Vec<(Spot, Spot)>),
+pub(super) enum Kind<'t> {
+    Scalar { text: Cow<'t, str>, plain: bool },
+    List(Vec<Spot<'t>>),
+    Map(Vec<(Spot<'t>, Spot<'t>)>),
     Alias,
 }
 
-impl Spot {
+impl Spot<'_> {
     /// The text of a scalar.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
@@ -46,58 +47,54 @@ impl Spot {
         entry.map(|(key, value)| (key, value))
     }
 
+    /// The items of a list.
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
     /// The value of a field.
     pub(super) fn field(&self, name: &str) -> Option<&Self> {
         self.entry(name).map(|(_, value)| value)
     }
 }
 
-/// Reads a text that is one document; an empty one is an empty map.
-///
-/// # Errors
-/// That it is no YAML.
-pub(super) fn read(text: &str) -> Result<Spot, ConfigError> {
+/// Reads a text that [`yaml::parse`](super::yaml::parse) has read; an empty one is an empty map.
+pub(super) fn read(text: &str) -> Spot<'_> {
     let lines = [0]
         .into_iter()
         .chain(text.match_indices('\n').map(|(at, _)| at + 1))
         .collect();
+    let events = Parser::new_from_str(text).map_while(Result::ok);
     let mut reader = Reader {
         text,
         lines,
-        events: Vec::new(),
+        events: events.peekable(),
     };
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| ConfigError {
-            path: String::new(),
-            line: error.marker().line(),
-            message: error.info().to_owned(),
-        })?;
-        reader.events.push((event, span));
-    }
-    reader.events.reverse();
-    Ok(reader.node(0).unwrap_or(Spot {
+    reader.node(0).unwrap_or(Spot {
         line: 1,
         column: 0,
         start: 0,
         end: 0,
         flow: false,
         kind: Kind::Map(Vec::new()),
-    }))
+    })
 }
 
-struct Reader<'t> {
+struct Reader<'t, E: Iterator> {
     text: &'t str,
     /// Where each line begins.
     lines: Vec<usize>,
-    /// The last first.
-    events: Vec<(Event<'t>, Span)>,
+    events: Peekable<E>,
 }
 
-impl Reader<'_> {
+impl<'t, E: Iterator<Item = (Event<'t>, Span)>> Reader<'t, E> {
     /// The next node; one that is written with nothing at all is put at `empty`.
-    fn node(&mut self, empty: usize) -> Option<Spot> {
+    fn node(&mut self, empty: usize) -> Option<Spot<'t>> {
         loop {
-            let (event, span) = self.events.pop()?;
+            let (event, span) = self.events.next()?;
             let start = self.byte(&span.start);
             match event {
                 Event::Scalar(text, style, ..) => {
@@ -106,10 +103,7 @@ impl Reader<'_> {
                         .text
                         .get(start..self.byte(&span.end))
                         .unwrap_or_default();
-                    let kind = Kind::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    };
+                    let kind = Kind::Scalar { text, plain };
                     let length = written.trim_end().len();
                     let nothing = plain && length == 0;
                     let start = if nothing { empty } else { start };
@@ -127,9 +121,9 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, start: usize) -> Spot {
+    fn list(&mut self, start: usize) -> Spot<'t> {
         let flow = self.text[start..].starts_with('[');
-        let mut items: Vec<Spot> = Vec::new();
+        let mut items: Vec<Spot<'t>> = Vec::new();
         let mut end = start;
         while !self.at_end(flow, &mut end) {
             let Some(item) = self.node(end) else { break };
@@ -139,9 +133,9 @@ impl Reader<'_> {
         self.spot(start, end, flow, Kind::List(items))
     }
 
-    fn map(&mut self, start: usize) -> Spot {
+    fn map(&mut self, start: usize) -> Spot<'t> {
         let flow = self.text[start..].starts_with('{');
-        let mut entries: Vec<(Spot, Spot)> = Vec::new();
+        let mut entries: Vec<(Spot<'t>, Spot<'t>)> = Vec::new();
         let mut end = start;
         while !self.at_end(flow, &mut end) {
             let Some(key) = self.node(end) else { break };
@@ -157,18 +151,19 @@ impl Reader<'_> {
     /// Whether the collection ends here. One in brackets ends with its bracket, any other with the
     /// last thing in it.
     fn at_end(&mut self, flow: bool, end: &mut usize) -> bool {
-        let Some((Event::SequenceEnd | Event::MappingEnd, span)) = self.events.last() else {
-            return self.events.is_empty();
+        let closes = |(event, _): &(Event<'t>, Span)| {
+            matches!(event, Event::SequenceEnd | Event::MappingEnd)
+        };
+        let Some((_, span)) = self.events.next_if(closes) else {
+            return self.events.peek().is_none();
         };
         if flow {
-            let at = self.byte(&span.end);
-            *end = at.max(*end);
+            *end = self.byte(&span.end).max(*end);
         }
-        self.events.pop();
         true
     }
 
-    fn spot(&self, start: usize, end: usize, flow: bool, kind: Kind) -> Spot {
+    fn spot(&self, start: usize, end: usize, flow: bool, kind: Kind<'t>) -> Spot<'t> {
         let line = self.lines.partition_point(|&begin| begin <= start);
         let begin = self.lines[line.saturating_sub(1)];
         Spot {

@@ -38,7 +38,7 @@ observability: {}
 ";
 
 fn name(method: &str, path: &str) -> OperationName {
-    OperationName {
+    OperationName::One {
         method: method.into(),
         path: path.into(),
     }
@@ -69,7 +69,9 @@ fn a_policy_is_replaced_and_the_rest_stays() {
 "
         .replace("     production:\n", "")
     );
-    assert_eq!(policy_text(&after, "chat").unwrap().unwrap(), body);
+    let written = policy_text(&after, "chat").unwrap().unwrap();
+    assert_eq!(written.yaml, body);
+    assert_eq!(written.operations, [name("POST", "/v1/chat/completions")]);
 }
 
 #[test]
@@ -139,6 +141,43 @@ fn a_policy_is_deleted_with_its_name_in_the_operations() {
     assert_eq!(policy_text(&after, "small"), Ok(None));
     let last = "policies:\n  a:\n    x: 1\n# end\n";
     assert_eq!(delete_policy(last, "a").unwrap(), "policies:\n# end\n");
+}
+
+#[test]
+fn a_policy_is_attached_to_the_operations_of_a_preset() {
+    let file = "\
+operations:
+  - {preset: openai, policies: [chat]}
+  - preset: gemini
+  - path: /v1/x
+    policies: [chat]
+policies:
+  chat: {x: 1}
+";
+    let preset = |name: &str| OperationName::Preset(name.to_owned());
+    let wanted = [preset("gemini"), preset("openai")].into();
+    let after = put_policy(file, "fresh", "x: 2", Some(&wanted)).unwrap();
+    assert_eq!(
+        changed(file, &after),
+        "\
+-  - {preset: openai, policies: [chat]}
++  - {preset: openai, policies: [chat, fresh]}
++    policies: [fresh]
++  fresh:
++    x: 2
+"
+    );
+    let written = policy_text(&after, "fresh").unwrap().unwrap();
+    assert_eq!(written.operations, [preset("openai"), preset("gemini")]);
+    let again = put_policy(&after, "fresh", "x: 2", Some(&wanted));
+    assert_eq!(again, Ok(after));
+    let nowhere = [preset("bedrock")].into();
+    assert_eq!(
+        put_policy(file, "chat", "x: 1", Some(&nowhere))
+            .unwrap_err()
+            .to_string(),
+        "there is no operation with preset: bedrock"
+    );
 }
 
 #[test]

@@ -308,3 +308,42 @@ async fn without_a_file_there_is_nothing_to_change() {
     .await;
     problem(&refused, 409, "no_file");
 }
+
+/// `preset: openai` in the file is a place of its own: what is shown of it can be sent back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_attached_to_a_preset() {
+    let upstream = Upstream::start().await;
+    upstream.answer_with(|received| Reply::chat(&received.model().unwrap(), "Hello"));
+    let gateway = Setup::new()
+        .endpoint("openai", &upstream.url())
+        .other_policy(
+            "chat",
+            "production:\n  target: {model: gpt-4o, endpoint: openai}",
+        )
+        .preset("openai", "policies: [chat]")
+        .admin()
+        .start_from_file();
+    let admin = gateway.admin();
+    let mut new = policy("gpt-5");
+    new["name"] = "fresh".into();
+    new["operations"] = json!([{"preset": "openai"}]);
+    let created = change(&admin, "POST", "/api/v1/policies", "*", &new).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    assert_eq!(status(&gateway, "gpt-5").await, 200);
+
+    let shown = admin.get("/api/v1/policies/fresh").await.json();
+    assert_eq!(shown["operations"], json!([{"preset": "openai"}]));
+    let mut back = policy("gpt-6");
+    back["operations"] = shown["operations"].clone();
+    let put = change(&admin, "PUT", "/api/v1/policies/fresh", "*", &back).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(status(&gateway, "gpt-6").await, 200);
+
+    back["operations"] = json!([{"preset": "gemini"}]);
+    let nowhere = change(&admin, "PUT", "/api/v1/policies/fresh", "*", &back).await;
+    assert_eq!(nowhere.status, 422, "{}", nowhere.text());
+    back["operations"] = json!([]);
+    let put = change(&admin, "PUT", "/api/v1/policies/fresh", "*", &back).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(status(&gateway, "gpt-6").await, 404);
+}
