@@ -21,6 +21,7 @@ fn record() -> RequestRecord {
         endpoint: endpoint.into(),
         model: Some(model.into()),
         backend: None,
+        key: None,
         outcome,
         class: AttemptClass::SUCCESS,
         pair: None,

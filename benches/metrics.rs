@@ -54,6 +54,7 @@ fn record(policy: u32) -> RequestRecord {
         endpoint: "a".into(),
         model: Some("m".into()),
         backend: None,
+        key: None,
         outcome: AttemptRecord::SUCCESS,
         class,
         pair: Some(PairId(pair)),

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use crate::config::ConfigErrors;
 use crate::gateway::suspension::Suspensions;
 use crate::policy::Snapshot;
-use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::RoomStatus;
+use crate::telemetry::{BackendReport, RequestRecord};
 
 /// The gateway that runs, provided by `server`.
 #[async_trait]
@@ -32,6 +32,9 @@ pub trait Live: Send + Sync + 'static {
 
     /// How full each endpoint is that has a limit.
     fn rooms(&self) -> Vec<RoomStatus>;
+
+    /// How the backends of all endpoints stand, in the order of the configuration.
+    fn backends(&self) -> Vec<BackendReport>;
 
     /// The last requests, the latest first.
     fn recent(&self) -> Vec<RequestRecord>;

@@ -92,7 +92,9 @@ shape! {
         discover: &'n str,
         discover_interval: Duration,
         health_check: HealthCheck<'n>,
-        api_key: SecretSource<'n>,
+        api_key: ApiKey<'n>,
+        api_keys: List<SecretSource<'n>>,
+        credential: PlaceInRequest<'n>,
         rewrite_path: RewritePath<'n>,
         query: Named<'n, &'n str>,
         connect_timeout: Duration,
@@ -100,6 +102,22 @@ shape! {
         max_concurrent: u64,
         queue_timeout: Duration,
         tls: UpstreamTls<'n>,
+    }
+}
+
+/// A key, or `passthrough`.
+#[derive(Debug)]
+pub(super) enum ApiKey<'n> {
+    Secret(SecretSource<'n>),
+    Passthrough,
+}
+
+impl<'n> Read<'n> for ApiKey<'n> {
+    fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar { text, .. } if text == "passthrough" => Some(Self::Passthrough),
+            _ => SecretSource::read(node, place).map(Self::Secret),
+        }
     }
 }
 
@@ -145,16 +163,16 @@ shape! {
         preset: &'n str,
         method: &'n str,
         path: &'n str,
-        model_in: ModelPlace<'n>,
+        model_in: PlaceInRequest<'n>,
         answer: &'n str,
         default_endpoint: DefaultEndpoint<'n>,
         policies: List<&'n str>,
     }
 }
 
-/// A word, or a name behind one.
+/// Where something stands in a request: a word, or the name of a header or of a parameter.
 #[derive(Debug)]
-pub(super) enum ModelPlace<'n> {
+pub(super) enum PlaceInRequest<'n> {
     Word(&'n str),
     Named(Box<NamedPlace<'n>>),
 }
@@ -166,7 +184,7 @@ shape! {
     }
 }
 
-impl<'n> Read<'n> for ModelPlace<'n> {
+impl<'n> Read<'n> for PlaceInRequest<'n> {
     fn read(node: &'n Node<'n>, place: Place<'_>) -> Option<Self> {
         if matches!(node.value, Value::Scalar { .. }) {
             <&str>::read(node, place).map(Self::Word)

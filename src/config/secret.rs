@@ -6,7 +6,7 @@
 //! name only where it looks like one.
 
 use super::place::Place;
-use super::read::{Read, Written};
+use super::read::Read;
 use super::sources::Sources;
 use super::yaml::{Node, Value};
 use crate::policy::Secret;
@@ -66,11 +66,12 @@ fn is_variable(text: &str) -> bool {
 
 /// The secret itself, without the line ends at its end.
 pub(super) fn fetch(
-    written: &Written<SecretSource<'_>>,
+    source: &SecretSource<'_>,
+    line: usize,
     place: Place<'_>,
     sources: &Sources<'_>,
 ) -> Option<Secret> {
-    let (found, origin) = match written.value {
+    let (found, origin) = match *source {
         SecretSource::Env(name) => (
             sources
                 .variable(name)
@@ -82,7 +83,7 @@ pub(super) fn fetch(
     match found.and_then(clean) {
         Ok(secret) => Some(secret),
         Err(reason) => {
-            place.error(written.line, format!("{origin} {reason}"));
+            place.error(line, format!("{origin} {reason}"));
             None
         }
     }

@@ -21,6 +21,7 @@ use crate::policy::{
     Captured, Operation, PathRewrite, QueryParameter, behind_segments, decode_parameter,
     percent_encode,
 };
+use crate::provider::KeyParameter;
 
 /// A caller's path and query, ready to be asked of any endpoint.
 #[derive(Clone, Debug)]
@@ -90,11 +91,18 @@ impl Address {
         out: &mut Vec<u8>,
         endpoint: &EndpointLinks,
         backend: &Member,
+        key: Option<&KeyParameter>,
         model: Option<&str>,
     ) {
         out.extend_from_slice(backend.base_path.as_bytes());
         self.write_path(out, endpoint.rewrite_path(), model);
-        self.write_query(out, endpoint.query(), model);
+        self.write_query(
+            out,
+            endpoint.query(),
+            key,
+            endpoint.kept_parameters(),
+            model,
+        );
     }
 
     fn write_path(&self, out: &mut Vec<u8>, rewrite: Option<&PathRewrite>, model: Option<&str>) {
@@ -110,22 +118,34 @@ impl Address {
         splice(out, &self.path, from..self.path.len(), &self.in_path, model);
     }
 
-    fn write_query(&self, out: &mut Vec<u8>, own: &[QueryParameter], model: Option<&str>) {
-        if own.is_empty() {
+    /// The caller's query without what is `own` or `kept`, then what is the endpoint's.
+    fn write_query(
+        &self,
+        out: &mut Vec<u8>,
+        own: &[QueryParameter],
+        key: Option<&KeyParameter>,
+        kept: &[Box<str>],
+        model: Option<&str>,
+    ) {
+        if own.is_empty() && kept.is_empty() {
             return splice(out, &self.query, 0..self.query.len(), &self.in_query, model);
         }
         let mut mark = b'?';
         for parameter in parameters(&self.query) {
             let name = decode_parameter(name(&self.query[parameter.clone()]));
-            if !own.iter().any(|own| name.as_deref() == Some(&*own.name)) {
+            let name = name.as_deref();
+            if !own.iter().any(|own| name == Some(&*own.name))
+                && !kept.iter().any(|kept| name == Some(&**kept))
+            {
                 out.push(mark);
                 splice(out, &self.query, parameter, &self.in_query, model);
                 mark = b'&';
             }
         }
-        for parameter in own {
+        let key = key.map(|key| key.text.expose());
+        for text in own.iter().map(|own| &*own.text).chain(key) {
             out.push(mark);
-            out.extend_from_slice(parameter.text.as_bytes());
+            out.extend_from_slice(text.as_bytes());
             mark = b'&';
         }
     }
@@ -206,6 +226,7 @@ pub(super) fn split_query(request: &RequestHeader) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Secret;
 
     fn address(path: &str, template: Option<&str>, model: Option<&str>, query: &str) -> Address {
         let place = |text: &str, part: &str| {
@@ -302,7 +323,31 @@ mod tests {
             ),
         ] {
             let mut out = Vec::new();
-            address("/", None, Some("gpt-4o"), query).write_query(&mut out, own, Some("T"));
+            let address = address("/", None, Some("gpt-4o"), query);
+            address.write_query(&mut out, own, None, &[], Some("T"));
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_query_takes_the_place_of_the_callers() {
+        let own = QueryParameter {
+            name: "v".into(),
+            text: "v=1".into(),
+        };
+        let key = KeyParameter {
+            name: "key".into(),
+            text: Secret::new("key=sk%2F1".to_owned()),
+        };
+        let kept = ["key", "access_token"].map(Box::from);
+        for (query, key, expected) in [
+            ("", Some(&key), "?v=1&key=sk%2F1"),
+            ("?k%65y=mine&a=%20&v=2", Some(&key), "?a=%20&v=1&key=sk%2F1"),
+            ("?access_token=mine&key", None, "?v=1"),
+        ] {
+            let mut out = Vec::new();
+            let address = address("/", None, None, query);
+            address.write_query(&mut out, std::slice::from_ref(&own), key, &kept, None);
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{query}");
         }
     }

@@ -7,9 +7,13 @@ use sha2::{Digest, Sha256};
 use super::address::split_query;
 use super::error::Rejection;
 use super::form_field::{self, FormError};
+use super::table::Table;
 use crate::policy::{
     Authentication, Caller, Captured, KeyDigest, ModelPlace, NoOperation, Operation, Snapshot,
 };
+
+/// Where a caller's key for this gateway stands if its other credentials are for somebody else.
+const OWN_KEY: HeaderName = HeaderName::from_static("x-standin-key");
 
 /// Where a caller's key may stand besides `authorization: Bearer`.
 const KEY_HEADERS: [HeaderName; 3] = [
@@ -31,14 +35,58 @@ pub(super) fn authenticate<'a>(
         Authentication::Keys(callers) => callers,
     };
     let key = key(headers).ok_or_else(|| {
-        Rejection::unauthorized("No API key in the request. Send `Authorization: Bearer KEY`, `x-api-key: KEY`, `api-key: KEY` or `x-goog-api-key: KEY`.")
+        Rejection::unauthorized("No API key in the request. Send `Authorization: Bearer KEY`, `x-api-key: KEY`, `api-key: KEY`, `x-goog-api-key: KEY` or `x-standin-key: KEY`.")
     })?;
     callers
-        .find(&KeyDigest(Sha256::digest(key).into()))
+        .find(&digest(key))
         .ok_or_else(|| Rejection::unauthorized("The API key isn't one of this gateway's. Check it, or ask the gateway's operator for a new one."))
 }
 
+/// What a caller shows to those behind this gateway: for the endpoints that are to get it.
+///
+/// Who proves itself with a key of this gateway's says it as [`OWN_KEY`], else its credential is that key,
+/// and nobody's business. And wherever it stands besides, such a key goes nowhere.
+pub(super) fn callers_credential(
+    table: &Table,
+    headers: &HeaderMap,
+) -> Vec<(HeaderName, HeaderValue)> {
+    if !table.passes_credentials() {
+        return Vec::new();
+    }
+    let is_own: &dyn Fn(&HeaderValue) -> bool = match &table.snapshot.authentication {
+        Authentication::None(_) => &|_| false,
+        Authentication::Keys(_) if !headers.contains_key(OWN_KEY) => return Vec::new(),
+        Authentication::Keys(callers) => &|value| {
+            let key = bearer(value).unwrap_or(value.as_bytes());
+            callers.find(&digest(key)).is_some()
+        },
+    };
+    let is_credential =
+        |name: &HeaderName| is_key_header(name) || table.key_headers().contains(name);
+    headers
+        .iter()
+        .filter(|(name, value)| is_credential(name) && !is_own(value))
+        .map(|(name, value)| {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            (name.clone(), value)
+        })
+        .collect()
+}
+
+/// Whether a header is one in which keys are shown, whoever's they are.
+pub(super) fn is_key_header(name: &HeaderName) -> bool {
+    *name == header::AUTHORIZATION || KEY_HEADERS.contains(name)
+}
+
+fn digest(key: &[u8]) -> KeyDigest {
+    KeyDigest(Sha256::digest(key).into())
+}
+
 fn key(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(OWN_KEY) {
+        return Some(key.as_bytes());
+    }
     headers
         .get(header::AUTHORIZATION)
         .and_then(bearer)

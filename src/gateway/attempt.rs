@@ -15,20 +15,23 @@
 //! Dropping this future at any point cancels the exchange under way and hands back a claimed probe.
 
 use std::future::pending;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::balance::Choice;
-use super::choose::{How, Next, choose, order};
+use super::choose::Next;
+use super::claim::{claim, open};
 use super::client::{Client, Interrupted};
 use super::deadlines::Deadlines;
 use super::error::Failure;
 use super::exchange::{self, Exchange};
 use super::hold::{Held, hold};
 use super::judge::{
-    ExchangeFault, Outcome, Reason, Verdict, judge_answer, judge_fault, suspend_for,
+    ExchangeFault, Outcome, Reason, TargetFault, Verdict, judge_answer, judge_fault, suspend_for,
 };
+use super::keys::KeyRing;
 use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
@@ -86,6 +89,7 @@ impl<'a> Plan<'a> {
 /// An answer that can be shown to the client.
 pub(super) struct Won<'a> {
     pub(super) target: &'a Target,
+    keys: KeyRing<'a>,
     pub(super) held: Held,
     pub(super) deadlines: Deadlines,
 }
@@ -126,10 +130,10 @@ impl<'a> Trip<'a> {
             self.measure(target, &tried, ledger);
             match tried {
                 Ok(won) => {
-                    succeed(&self.plan, target, permit, &won.held);
+                    succeed(&self.plan, permit, &won);
                     return Ok(won);
                 }
-                Err(verdict) => fail(&self.plan, permit, &verdict),
+                Err(verdict) => fail(&self.plan, target, permit, &verdict),
             }
             if self.is_over(Instant::now()) {
                 return Err(ledger.exhausted(self.plan.table).into());
@@ -145,44 +149,26 @@ impl<'a> Trip<'a> {
     /// The next target and the leave to try it.
     pub(super) fn next(&mut self, ledger: &Ledger) -> Result<(&'a Target, Permit<'a>), Failure> {
         let plan = self.plan;
-        loop {
-            let now = Instant::now().into_std();
-            let pair = |index| plan.table.pair(plan.target(index).pair);
-            let standing = |index| plan.standing(index, now);
+        let now = Instant::now().into_std();
+        let count = plan.chain.len();
+        let pair = |index| &**plan.table.pair(plan.target(index).pair);
+        let standing = |index| plan.standing(index, now);
+        let first = |tried: &Places| {
+            let set = plan.chain.target.len();
             let chosen = plan
                 .choice
-                .and_then(|choice| choice.pick(&self.open(standing), now));
-            let next = choose(
-                order(chosen.unwrap_or(0), plan.chain.len()),
-                &self.tried,
-                standing,
-                plan.policy.when_all_suspended,
-            );
-            let (index, how) = match next {
-                Next::Target { index, how } => (index, how),
-                Next::AllSuspended { until } => {
-                    let wait = until.saturating_duration_since(now);
-                    return Err(ledger.all_suspended(wait).into());
-                }
-                Next::Exhausted => return Err(ledger.exhausted(plan.table).into()),
-            };
-            let permit = match how {
-                How::Healthy | How::Probe => pair(index).try_admit(now),
-                How::BesideProbe | How::Soonest => Some(pair(index).force(now)),
-            };
-            // Another request may have been quicker with the probe: then choose again.
-            if let Some(permit) = permit {
-                self.tried.insert(index);
-                return Ok((plan.target(index), permit));
+                .and_then(|choice| choice.pick(&open(set, standing, tried), now));
+            chosen.unwrap_or(0)
+        };
+        let when = plan.policy.when_all_suspended;
+        match claim(count, pair, standing, first, &mut self.tried, when, now) {
+            Ok((index, permit)) => Ok((plan.target(index), permit)),
+            Err(Next::AllSuspended { until }) => {
+                let wait = until.saturating_duration_since(now);
+                Err(ledger.all_suspended(wait).into())
             }
+            Err(_) => Err(ledger.exhausted(plan.table).into()),
         }
-    }
-
-    /// Those of the target set that this request could try now.
-    fn open(&self, standing: impl Fn(usize) -> Standing) -> Places {
-        (0..self.plan.chain.target.len())
-            .filter(|&index| !self.tried.contains(index) && standing(index).is_open())
-            .collect()
     }
 
     /// Takes account of how long a member of a set took, where the choice depends on it. What failed
@@ -237,7 +223,8 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// One attempt: an exchange and the judgement of it, up to where it would be shown.
+    /// One attempt; where the endpoint has several keys and refuses the one that was sent, one more
+    /// with each of the others.
     pub(super) async fn attempt(
         &self,
         target: &'a Target,
@@ -245,6 +232,39 @@ impl<'a> Trip<'a> {
         outgoing: &Outgoing,
         ledger: &mut Ledger,
     ) -> Result<Result<Won<'a>, Verdict>, Failure> {
+        let now = || Instant::now().into_std();
+        let endpoint = self.plan.table.endpoint(target.endpoint);
+        let mut keys = KeyRing::new(endpoint.keys(), now);
+        loop {
+            let tried = self.with_key(&keys, target, client, outgoing, ledger);
+            let verdict = match tried.await? {
+                Ok((held, deadlines)) => {
+                    keys.accept();
+                    return Ok(Ok(Won {
+                        target,
+                        keys,
+                        held,
+                        deadlines,
+                    }));
+                }
+                Err(verdict) => verdict,
+            };
+            let another = keys.refuse(&verdict, Some(self.plan.policy), now);
+            if !another || self.is_over(Instant::now()) {
+                return Ok(Err(verdict));
+            }
+        }
+    }
+
+    /// One exchange and the judgement of it, up to where it would be shown.
+    async fn with_key(
+        &self,
+        keys: &KeyRing<'_>,
+        target: &'a Target,
+        client: &mut Client<'_>,
+        outgoing: &Outgoing,
+        ledger: &mut Ledger,
+    ) -> Result<Result<(Held, Deadlines), Verdict>, Failure> {
         let plan = &self.plan;
         let endpoint = plan.table.endpoint(target.endpoint);
         let entered = room::enter(endpoint.entrance(), client, self.overall, ledger).await;
@@ -252,11 +272,12 @@ impl<'a> Trip<'a> {
             return Err(Failure::ClientGone);
         }
         let deadlines = Deadlines::begin(plan.policy, plan.streaming, self.overall);
-        ledger.begin(endpoint, Some(&target.model), Some(target.pair));
+        let (model, pair) = (Some(&target.model), Some(target.pair));
+        ledger.begin(endpoint, model, pair, keys.name());
         let Ok(place) = entered else {
             return Ok(Err(ledger.busy()));
         };
-        let begin = exchange::begin(endpoint, outgoing, Some(target));
+        let begin = exchange::begin(endpoint, keys.shown(), outgoing, Some(target));
         let begun = client.wait(Some(deadlines.head()), begin).await;
         let judged = match begun {
             Ok(Ok(mut exchange)) => {
@@ -271,11 +292,7 @@ impl<'a> Trip<'a> {
         match judged {
             Ok(held) => {
                 ledger.succeed();
-                Ok(Ok(Won {
-                    target,
-                    held,
-                    deadlines,
-                }))
+                Ok(Ok((held, deadlines)))
             }
             Err(Judged::Verdict(verdict)) => {
                 ledger.fail(&verdict);
@@ -317,6 +334,12 @@ impl<'a> Trip<'a> {
                 Err(Judged::KeyRefused(verdict))
             }
             Outcome::Success | Outcome::ClientFault => Ok(held),
+            // The key is the caller's own, and so is what is said about it; a rate limit is gone around.
+            Outcome::TargetFault(TargetFault {
+                about_key: true, ..
+            }) if endpoint.passes_credential() && head.status != StatusCode::TOO_MANY_REQUESTS => {
+                Ok(held)
+            }
             _ => Err(Judged::Verdict(verdict)),
         }
     }
@@ -336,19 +359,47 @@ impl From<ExchangeFault> for Judged {
     }
 }
 
-/// Ends a pair's suspension, or begins one where the answer says that its quota is used up.
-fn succeed(plan: &Plan<'_>, target: &Target, permit: Permit<'_>, held: &Held) {
+/// Why a key, or a pair, is left out after a success.
+pub(super) const QUOTA_USED_UP: &str = "quota_used_up";
+
+/// Ends a pair's suspension, or begins one where the answer says that its quota is used up: of several
+/// keys, that of the one which was sent.
+fn succeed(plan: &Plan<'_>, permit: Permit<'_>, won: &Won<'_>) {
     permit.success();
-    if plan.policy.suspend_duration.is_zero() {
+    let several = won.keys.name().is_some();
+    if plan.policy.suspend_duration.is_zero() && !several {
         return;
     }
-    if let Some(reset) = provider::quota_used_up(&held.head().headers, SystemTime::now())
-        && let Some(span) = suspend_for(plan.policy, reset)
-    {
-        let now = Instant::now().into_std();
-        plan.table
-            .pair(target.pair)
-            .suspend(now, now + span, "quota_used_up");
+    let headers = &won.held.head().headers;
+    let Some(reset) = provider::quota_used_up(headers, SystemTime::now()) else {
+        return;
+    };
+    let now = Instant::now().into_std();
+    if several {
+        won.keys.use_up(reset, plan.policy, now);
+    }
+    if let Some(until) = out_until(plan, won.target, reset, several, now) {
+        let pair = plan.table.pair(won.target.pair);
+        pair.suspend(now, until, QUOTA_USED_UP);
+    }
+}
+
+/// Until when a pair is left out, if it is. What is `about_key` leaves it out while all of several keys
+/// are set aside, and not at all where the key is the caller's.
+fn out_until(
+    plan: &Plan<'_>,
+    target: &Target,
+    wish: Option<Duration>,
+    about_key: bool,
+    now: std::time::Instant,
+) -> Option<std::time::Instant> {
+    let span = suspend_for(plan.policy, wish)?;
+    let endpoint = plan.table.endpoint(target.endpoint);
+    match endpoint.keys().states() {
+        _ if !about_key => Some(now + span),
+        _ if endpoint.passes_credential() => None,
+        [] => Some(now + span),
+        _ => endpoint.keys().first_back(now),
     }
 }
 
@@ -356,19 +407,17 @@ fn succeed(plan: &Plan<'_>, target: &Target, permit: Permit<'_>, held: &Held) {
 pub(super) fn suspend(plan: &Plan<'_>, target: &Target, verdict: &Verdict) {
     let now = Instant::now().into_std();
     let permit = plan.table.pair(target.pair).force(now);
-    fail(plan, permit, verdict);
+    fail(plan, target, permit, verdict);
 }
 
 /// Suspends a pair, where it is to blame.
-pub(super) fn fail(plan: &Plan<'_>, permit: Permit<'_>, verdict: &Verdict) {
+pub(super) fn fail(plan: &Plan<'_>, target: &Target, permit: Permit<'_>, verdict: &Verdict) {
     let Outcome::TargetFault(fault) = &verdict.outcome else {
         return permit.neutral();
     };
-    match suspend_for(plan.policy, fault.wish) {
-        Some(span) => {
-            let now = Instant::now().into_std();
-            permit.fail(now, now + span, verdict.reason.to_string());
-        }
+    let now = Instant::now().into_std();
+    match out_until(plan, target, fault.wish, fault.about_key, now) {
+        Some(until) => permit.fail(now, until, verdict.reason.to_string()),
         None => permit.neutral(),
     }
 }

@@ -24,6 +24,7 @@ use super::outgoing::Outgoing;
 use super::room::Place;
 use super::table::EndpointLinks;
 use crate::policy::Target;
+use crate::provider::ShownKey;
 
 /// An answer whose head is here and whose body is still to be read.
 pub(super) struct Exchange {
@@ -41,12 +42,13 @@ enum Wire {
     Http2(Http2),
 }
 
-/// Sends `outgoing` to `endpoint` and reads the answer's head.
+/// Sends `outgoing` with `key` to `endpoint` and reads the answer's head.
 ///
 /// # Errors
 /// What happened instead of an answer. Timeouts are the caller's: it drops the future.
 pub(super) async fn begin(
     endpoint: &EndpointLinks,
+    key: &ShownKey,
     outgoing: &Outgoing,
     target: Option<&Target>,
 ) -> Result<Exchange, ExchangeFault> {
@@ -55,7 +57,7 @@ pub(super) async fn begin(
     let mut last = ExchangeFault::Refused;
     let mut turn = endpoint.backends().turn(|name| outgoing.header(name));
     while let Some(backend) = turn.next() {
-        match on_backend(endpoint, &backend, outgoing, target).await {
+        match on_backend(endpoint, &backend, key, outgoing, target).await {
             Ok((head, wire)) => {
                 return Ok(Exchange {
                     head,
@@ -132,6 +134,7 @@ enum Failed {
 async fn on_backend(
     endpoint: &EndpointLinks,
     backend: &Member,
+    key: &ShownKey,
     outgoing: &Outgoing,
     target: Option<&Target>,
 ) -> Result<(Box<ResponseHeader>, Wire), Failed> {
@@ -140,13 +143,13 @@ async fn on_backend(
         let connection = backend.link.connect(fresh).await.map_err(Failed::Connect)?;
         let (reused, tried) = match connection {
             Connection::Http1 { stream, reused } => {
-                let head = outgoing.http1_head(endpoint, backend, target);
+                let head = outgoing.http1_head(endpoint, backend, key, target);
                 let tried = over_http1(Http1::new(stream), &head, outgoing, target).await;
                 (reused, tried)
             }
             Connection::Http2(stream) => {
                 let reused = stream.reused;
-                let exchange = over_http2(stream, endpoint, backend, outgoing, target);
+                let exchange = over_http2(stream, endpoint, backend, key, outgoing, target);
                 let tried = Box::pin(exchange).await;
                 (reused, tried)
             }
@@ -190,6 +193,7 @@ async fn over_http2(
     stream: Box<Http2Stream>,
     endpoint: &EndpointLinks,
     backend: &Member,
+    key: &ShownKey,
     outgoing: &Outgoing,
     target: Option<&Target>,
 ) -> Result<(Box<ResponseHeader>, Wire), Unanswered> {
@@ -198,7 +202,7 @@ async fn over_http2(
         silent: false,
     };
     let (head, body) = outgoing
-        .http2_parts(endpoint, backend, target)
+        .http2_parts(endpoint, backend, key, target)
         .map_err(unsendable)?;
     let mut http2 = Http2::new(stream);
     let head = http2.exchange(head, body).await?;

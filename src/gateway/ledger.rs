@@ -30,12 +30,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// An exchange begins, with a pair or without a policy.
+    /// An exchange begins, with a pair or without a policy, with one of several keys or with an only one.
     pub(super) fn begin(
         &mut self,
         endpoint: &EndpointLinks,
         model: Option<&Arc<str>>,
         pair: Option<PairId>,
+        key: Option<usize>,
     ) {
         self.begun = Some(Instant::now());
         let span =
@@ -44,6 +45,7 @@ impl Ledger {
             endpoint: endpoint.name().clone(),
             model: model.cloned(),
             backend: None,
+            key,
             outcome: UNDECIDED,
             class: AttemptClass::CLIENT_GONE,
             pair,

@@ -9,7 +9,8 @@
 //!   body      the whole body, kept once
 //!   route     the model in it, and so the policy     (model_field, form_field, mentions)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
-//!   ├ choose, balance, suspension, patience           which target, when
+//!   ├ choose, claim, balance, suspension, patience    which target, when
+//!   ├ keys                                            with which of an endpoint's keys
 //!   ├ exchange (backends, connect, outgoing, address, http1)  one request to one target
 //!   ├ hold (sse, coding)                              what is read before it is shown
 //!   └ judge                                           whose fault a failure is
@@ -28,6 +29,7 @@ mod balance;
 mod body;
 pub mod choose;
 mod chunked;
+mod claim;
 mod client;
 mod coding;
 mod connect;
@@ -43,6 +45,7 @@ mod http1;
 #[cfg(fuzzing)]
 pub mod http1;
 pub mod judge;
+mod keys;
 mod ledger;
 mod mentions;
 pub mod model_field;
@@ -66,7 +69,7 @@ mod streaming;
 pub mod suspension;
 mod table;
 
-pub use backends::{BackendReport, BackendService, Resolver, SystemResolver};
+pub use backends::{BackendService, Resolver, SystemResolver};
 pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
 pub use front::{Connections, Front};

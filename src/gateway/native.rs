@@ -6,13 +6,16 @@ use http::{HeaderName, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::Instant;
 
 use super::address::Address;
+use super::admit;
 use super::backends::{Lease, Turn};
 use super::connect::connect_fault;
 use super::error::{Failure, Rejection};
 use super::http1::HOP_BY_HOP;
 use super::judge::{ExchangeFault, judge_fault};
+use super::keys::{KeyRing, judge_key};
 use super::ledger::Ledger;
 use super::outgoing::{TRACEPARENT, is_forwarded, nominated, traceparent};
 use super::room::{self, Place};
@@ -28,6 +31,8 @@ pub(super) struct Native {
     /// The backends of this request, once one was asked for.
     turn: Option<Turn>,
     backend: Option<Lease>,
+    /// Which of the endpoint's keys it is shown.
+    key: usize,
     received: usize,
     /// Held at the endpoint until the request is over.
     place: Option<Place>,
@@ -40,6 +45,7 @@ impl Native {
             address,
             turn: None,
             backend: None,
+            key: 0,
             received: 0,
             place: None,
         }
@@ -60,7 +66,10 @@ impl Native {
             if let Some(entrance) = endpoint.entrance() {
                 self.place = room::enter_unwatched(entrance, ledger).await;
             }
-            ledger.begin(endpoint, None, None);
+            let now = || Instant::now().into_std();
+            self.key = KeyRing::new(endpoint.keys(), now).current();
+            let key = endpoint.keys().name(self.key);
+            ledger.begin(endpoint, None, None, key);
             if self.place.is_none() && endpoint.entrance().is_some() {
                 ledger.busy();
                 return Err(ledger.endpoint_failed(table).into());
@@ -117,14 +126,18 @@ impl Native {
             return Error::e_explain(ErrorType::InternalError, "no backend was chosen");
         };
         let mut target = Vec::new();
-        self.address.write(&mut target, endpoint, backend, None);
+        let key = endpoint.keys().shown(self.key);
+        let parameter = key.parameter.as_ref();
+        self.address
+            .write(&mut target, endpoint, backend, parameter, None);
         request.set_raw_path(&target)?;
 
         let named = nominated(&client.headers);
+        let keys = table.key_headers();
         let unwanted: Vec<HeaderName> = request
             .headers
             .keys()
-            .filter(|name| !is_forwarded(name) || named.contains(name))
+            .filter(|name| !is_forwarded(name) || named.contains(name) || keys.contains(name))
             .filter(|name| !is_pingoras(name))
             .cloned()
             .collect();
@@ -135,8 +148,13 @@ impl Native {
         let required = endpoint
             .required_header()
             .filter(|(name, _)| !client.headers.contains_key(name));
-        for (name, value) in endpoint.credential().into_iter().chain(required) {
+        for (name, value) in key.header.iter().chain(required) {
             request.insert_header(name.clone(), value.clone())?;
+        }
+        if endpoint.passes_credential() {
+            for (name, value) in admit::callers_credential(table, &client.headers) {
+                request.append_header(name, value)?;
+            }
         }
         if let Some(trace) = trace {
             if !trace.has_parent() {
@@ -169,6 +187,11 @@ impl Native {
         let endpoint = table.endpoint(self.endpoint);
         let backend = self.backend.as_ref();
         ledger.answered(status, backend.and_then(|backend| backend.name.as_ref()));
+        if endpoint.keys().name(self.key).is_some() {
+            let verdict = judge_key(response);
+            let now = Instant::now().into_std();
+            endpoint.keys().settle(self.key, &verdict, now);
+        }
         if is_about_own_key(endpoint, status) {
             ledger.fail(&refused_key(status));
             return Err(ledger.endpoint_failed(table).into());

@@ -14,13 +14,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 
 use super::address::Address;
+use super::admit;
 use super::backends::Member;
 use super::http1::HOP_BY_HOP;
 use super::judge::ExchangeFault;
 use super::mentions::Mentions;
 use super::respond::REQUEST_ID;
-use super::table::EndpointLinks;
+use super::table::{EndpointLinks, Table};
 use crate::policy::Target;
+use crate::provider::ShownKey;
 use crate::telemetry::traces::RequestTrace;
 
 /// A caller's request, ready to be sent to any target.
@@ -28,6 +30,8 @@ pub(super) struct Outgoing {
     method: Method,
     address: Address,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The caller's credential, for the endpoints that get to see it.
+    credential: Vec<(HeaderName, HeaderValue)>,
     /// The header that names the model, as it came.
     model_header: Option<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -42,6 +46,7 @@ impl Outgoing {
     /// `mentions` where the body does. `judged`: the answer will be read, so it is asked for
     /// uncompressed.
     pub(super) fn new(
+        table: &Table,
         request: &RequestHeader,
         address: Address,
         model_header: Option<&HeaderName>,
@@ -51,8 +56,10 @@ impl Outgoing {
     ) -> Self {
         let mut headers = Vec::with_capacity(request.headers.len());
         let nominated = nominated(&request.headers);
+        let keys = table.key_headers();
+        let is_wanted = |name| is_forwarded(name) && !nominated.contains(name);
         for (name, value) in &request.headers {
-            if is_forwarded(name) && !nominated.contains(name) && name != header::EXPECT {
+            if is_wanted(name) && !keys.contains(name) && name != header::EXPECT {
                 headers.push((name.clone(), value.clone()));
             }
         }
@@ -70,6 +77,7 @@ impl Outgoing {
             address,
             model_header: place.map(|place| headers.remove(place)),
             headers,
+            credential: admit::callers_credential(table, &request.headers),
             body,
             mentions,
             trace: None,
@@ -92,6 +100,7 @@ impl Outgoing {
             method: self.method.clone(),
             address: self.address.clone(),
             headers: self.headers.clone(),
+            credential: self.credential.clone(),
             model_header: self.model_header.clone(),
             body,
             mentions,
@@ -137,13 +146,16 @@ impl Outgoing {
         &self,
         endpoint: &EndpointLinks,
         backend: &Member,
+        key: &ShownKey,
         target: Option<&Target>,
     ) -> Vec<u8> {
         let mut head = Vec::with_capacity(512);
         head.extend_from_slice(self.method.as_str().as_bytes());
         head.push(b' ');
         let model = target.map(|target| &*target.model_url);
-        self.address.write(&mut head, endpoint, backend, model);
+        let parameter = key.parameter.as_ref();
+        self.address
+            .write(&mut head, endpoint, backend, parameter, model);
         head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         head.extend_from_slice(backend.authority.as_bytes());
         let model_header = self.model_header(target);
@@ -152,7 +164,7 @@ impl Outgoing {
         let traceparent = traceparent.map(|value| (TRACEPARENT, value));
         let traceparent = traceparent.as_ref().map(|(name, value)| (name, value));
         let own_headers = model_header.into_iter().chain(traceparent);
-        for (name, value) in self.all_headers(endpoint).chain(own_headers) {
+        for (name, value) in self.all_headers(endpoint, key).chain(own_headers) {
             head.extend_from_slice(b"\r\n");
             head.extend_from_slice(name.as_str().as_bytes());
             head.extend_from_slice(b": ");
@@ -172,18 +184,21 @@ impl Outgoing {
         &self,
         endpoint: &EndpointLinks,
         backend: &Member,
+        key: &ShownKey,
         target: Option<&Target>,
     ) -> Result<(Box<RequestHeader>, [Bytes; 3]), ExchangeFault> {
         let mut path = Vec::new();
         let model = target.map(|target| &*target.model_url);
-        self.address.write(&mut path, endpoint, backend, model);
+        let parameter = key.parameter.as_ref();
+        self.address
+            .write(&mut path, endpoint, backend, parameter, model);
         let malformed = |_| ExchangeFault::Malformed;
         let mut head =
             RequestHeader::build_no_case(self.method.clone(), &path, None).map_err(malformed)?;
         head.set_version(http::Version::HTTP_2);
         head.append_header(header::HOST, &*backend.authority)
             .map_err(malformed)?;
-        for (name, value) in self.all_headers(endpoint) {
+        for (name, value) in self.all_headers(endpoint, key) {
             head.append_header(name.clone(), value.clone())
                 .map_err(malformed)?;
         }
@@ -208,13 +223,16 @@ impl Outgoing {
     fn all_headers<'a>(
         &'a self,
         endpoint: &'a EndpointLinks,
+        key: &'a ShownKey,
     ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         let required = endpoint
             .required_header()
             .filter(|(required, _)| !self.headers.iter().any(|(name, _)| name == required));
+        let callers = endpoint.passes_credential().then_some(&self.credential);
         self.headers
             .iter()
-            .chain(endpoint.credential())
+            .chain(callers.into_iter().flatten())
+            .chain(&key.header)
             .chain(required)
             .map(|(name, value)| (name, value))
     }

@@ -82,9 +82,16 @@ pub(super) async fn serve(
             let address = address.asking_for(&model.name);
             let request = client.request();
             let body = body.bytes.clone();
-            let outgoing =
-                Outgoing::new(request, address, model_header, body, Mentions::None, false)
-                    .traced(ctx.ledger.traced());
+            let outgoing = Outgoing::new(
+                &table,
+                request,
+                address,
+                model_header,
+                body,
+                Mentions::None,
+                false,
+            )
+            .traced(ctx.ledger.traced());
             let endpoint = table.endpoint(endpoint);
             let id = &ctx.record.request_id;
             single::run(
@@ -118,8 +125,16 @@ pub(super) async fn serve(
                 None => address,
             };
             let (request, body) = (client.request(), body.bytes.clone());
-            let outgoing = Outgoing::new(request, address, model_header, body, model.in_body, true)
-                .traced(ctx.ledger.traced());
+            let outgoing = Outgoing::new(
+                &table,
+                request,
+                address,
+                model_header,
+                body,
+                model.in_body,
+                true,
+            )
+            .traced(ctx.ledger.traced());
             fail_over(client, plan, &outgoing, ctx).await?;
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-use super::backends::{BackendReport, Pools};
+use super::backends::Pools;
 use super::body::HeldBytes;
 use super::connect::Links;
 use super::front::Connections;
@@ -17,7 +17,7 @@ use super::table::{Lasting, Table, TableError};
 use crate::policy::Snapshot;
 use crate::telemetry::metrics::{Metrics, PairStatus, State};
 use crate::telemetry::traces::Traces;
-use crate::telemetry::{AccessLog, Recent, RequestRecord};
+use crate::telemetry::{AccessLog, BackendReport, Recent, RequestRecord};
 
 /// Between two looks whether a request still holds what was replaced.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
@@ -134,6 +134,8 @@ impl Gateway {
         self.lasting.metrics.text(&State {
             pairs: pairs.collect(),
             rooms: table.rooms(),
+            backends: self.backends(),
+            keys: table.keys(now),
             buffered_bytes: self.held.current() as u64,
             connections: connections.open() as u64,
             connections_refused: connections.refused(),

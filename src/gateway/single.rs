@@ -1,9 +1,11 @@
 //! A request of an operation with policies whose model no policy names: one attempt at the default
-//! endpoint, nothing changed but the credential, and whatever comes back is the answer.
+//! endpoint (with each of its keys, while they are refused), nothing changed but the credential, and
+//! whatever comes back is the answer.
 
 use std::time::Duration;
 
 use http::StatusCode;
+use pingora_http::ResponseHeader;
 use tokio::time::Instant;
 
 use super::client::{Client, Interrupted};
@@ -11,6 +13,7 @@ use super::error::Failure;
 use super::exchange::{self, Exchange};
 use super::hold::Large;
 use super::judge::{ExchangeFault, Outcome, Reason, Verdict, judge_fault};
+use super::keys::{KeyRing, judge_key};
 use super::ledger::Ledger;
 use super::outgoing::Outgoing;
 use super::relay;
@@ -40,51 +43,83 @@ pub(super) async fn run(
     request_id: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
-    let entered = room::enter(endpoint.entrance(), client, None, ledger).await;
-    if let Err(Interrupted::ClientGone) = entered {
-        return Err(Failure::ClientGone);
-    }
-    ledger.begin(endpoint, Some(&model.into()), None);
-    let Ok(place) = entered else {
-        ledger.busy();
-        return Err(ledger.endpoint_failed(table).into());
-    };
-    let begun = exchange::begin(endpoint, outgoing, None);
-    let verdict = match client.wait(Some(Instant::now() + PATIENCE), begun).await {
-        Ok(Ok(mut exchange)) => {
-            exchange.place = place;
-            let status = exchange.head.status;
-            ledger.answered(status, exchange.backend.name.as_ref());
-            if !is_about_own_key(endpoint, status) {
-                ledger.succeed();
-                let head = exchange.head.clone();
-                respond::begin(client, head, request_id, ledger).await?;
-                let large = Large {
-                    exchange,
-                    begun: Vec::new(),
-                };
-                let next = || Some(Instant::now() + PATIENCE);
-                let relayed = relay::large(client, large, next).await;
-                ledger.finish();
-                return relayed?.map_err(|fault| {
-                    ledger.fail(&judge_fault(fault));
-                    Failure::Broken
-                });
-            }
-            Verdict {
-                message: words(client, exchange).await,
-                ..refused_key(status)
-            }
-        }
-        Ok(Err(fault)) => judge_fault(fault),
-        Err(Interrupted::Deadline) => judge_fault(ExchangeFault::Timeout),
-        Err(Interrupted::ClientGone) => {
-            ledger.client_gone();
+    let model = model.into();
+    let mut keys = KeyRing::new(endpoint.keys(), now);
+    let verdict = loop {
+        let entered = room::enter(endpoint.entrance(), client, None, ledger).await;
+        if let Err(Interrupted::ClientGone) = entered {
             return Err(Failure::ClientGone);
         }
+        ledger.begin(endpoint, Some(&model), None, keys.name());
+        let Ok(place) = entered else {
+            break ledger.busy();
+        };
+        let begun = exchange::begin(endpoint, keys.shown(), outgoing, None);
+        break match client.wait(Some(Instant::now() + PATIENCE), begun).await {
+            Ok(Ok(mut exchange)) => {
+                exchange.place = place;
+                let status = exchange.head.status;
+                ledger.answered(status, exchange.backend.name.as_ref());
+                if let Some(verdict) = refused(&mut keys, &exchange.head) {
+                    ledger.fail(&verdict);
+                    continue;
+                }
+                if !is_about_own_key(endpoint, status) {
+                    return pass_on(client, exchange, request_id, ledger).await;
+                }
+                Verdict {
+                    message: words(client, exchange).await,
+                    ..refused_key(status)
+                }
+            }
+            Ok(Err(fault)) => judge_fault(fault),
+            Err(Interrupted::Deadline) => judge_fault(ExchangeFault::Timeout),
+            Err(Interrupted::ClientGone) => {
+                ledger.client_gone();
+                return Err(Failure::ClientGone);
+            }
+        };
     };
     ledger.fail(&verdict);
     Err(ledger.endpoint_failed(table).into())
+}
+
+/// Why one of several keys is set aside, where another is left to be sent.
+fn refused(keys: &mut KeyRing<'_>, head: &ResponseHeader) -> Option<Verdict> {
+    keys.name()?;
+    let verdict = judge_key(head);
+    if keys.refuse(&verdict, None, now) {
+        return Some(verdict);
+    }
+    keys.accept();
+    None
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Gives the client what has come, to its end.
+async fn pass_on(
+    client: &mut Client<'_>,
+    exchange: Exchange,
+    request_id: &str,
+    ledger: &mut Ledger,
+) -> Result<(), Failure> {
+    ledger.succeed();
+    let head = exchange.head.clone();
+    respond::begin(client, head, request_id, ledger).await?;
+    let large = Large {
+        exchange,
+        begun: Vec::new(),
+    };
+    let next = || Some(Instant::now() + PATIENCE);
+    let relayed = relay::large(client, large, next).await;
+    ledger.finish();
+    relayed?.map_err(|fault| {
+        ledger.fail(&judge_fault(fault));
+        Failure::Broken
+    })
 }
 
 /// What an endpoint says in an answer that nobody gets, as far as it comes at once.

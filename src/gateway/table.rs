@@ -1,7 +1,7 @@
 //! The snapshot made ready for use: what the request path would otherwise look up each time.
 //!
 //! A [`Table`] is made when a configuration is installed. It holds the snapshot, and beside each
-//! endpoint the links to its backends and its credential as a header, beside each pair the handle
+//! endpoint the links to its backends and its keys as they are sent, beside each pair the handle
 //! of its suspension, and beside each target set how the choice falls in it. A request takes one
 //! `Arc<Table>` when it arrives and keeps it.
 
@@ -10,17 +10,20 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::backends::{BackendReport, Backends, Pool, Pools};
+use super::admit::is_key_header;
+use super::backends::{Backends, Pool, Pools};
 use super::balance::{Balancer, Latencies};
 use super::connect::{LinkError, Links};
+use super::keys::Keys;
 use super::room::{Entrance, Rooms};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
-    Chain, Endpoint, EndpointId, Environment, FailoverPolicy, PairId, PathRewrite, PolicyId,
-    Provider, QueryParameter, Secret, Snapshot, Target,
+    Chain, Credential, Endpoint, EndpointId, Environment, FailoverPolicy, KeyPlace, PairId,
+    PathRewrite, PolicyId, Provider, QueryParameter, Secret, Snapshot, Target,
 };
 use crate::provider;
-use crate::telemetry::metrics::{Metrics, RoomStatus, Series};
+use crate::telemetry::BackendReport;
+use crate::telemetry::metrics::{KeyStatus, Metrics, RoomStatus, Series};
 use crate::telemetry::traces::{Tracer, Traces};
 
 /// What outlives every configuration: a table finds there what is alive of what it names.
@@ -57,6 +60,9 @@ pub struct Table {
     /// Two for each policy, in the order of [`Environment::ALL`].
     balancers: Vec<Option<Balancer>>,
     secrets: Vec<Secret>,
+    /// Headers in which endpoints want their keys, besides those in which callers show theirs.
+    key_headers: Vec<HeaderName>,
+    passes_credentials: bool,
     series: Series,
     tracer: Option<Arc<Tracer>>,
 }
@@ -74,10 +80,11 @@ impl Table {
     /// # Errors
     /// What is wrong with an endpoint's certificates or key, where they can't be used.
     pub(super) fn new(snapshot: Snapshot, lasting: &Lasting) -> Result<Self, TableError> {
+        let (key_headers, key_parameters) = key_names(&snapshot);
         let mut endpoints = snapshot
             .endpoints
             .iter()
-            .map(|endpoint| EndpointLinks::new(endpoint, &lasting.links, &lasting.pools))
+            .map(|endpoint| EndpointLinks::new(endpoint, &key_parameters, lasting))
             .collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail any more: a refused configuration makes no room smaller.
         for links in &mut endpoints {
@@ -100,11 +107,13 @@ impl Table {
         let secrets = snapshot
             .endpoints
             .iter()
-            .filter_map(|endpoint| endpoint.api_key.clone())
+            .flat_map(|endpoint| endpoint.credential.keys().iter().cloned())
             .collect();
         let series = lasting.metrics.series(&snapshot);
         let tracer = lasting.traces.tracer(snapshot.tracing.as_ref());
         Ok(Self {
+            passes_credentials: endpoints.iter().any(EndpointLinks::passes_credential),
+            key_headers,
             snapshot,
             endpoints,
             pairs,
@@ -170,10 +179,51 @@ impl Table {
             .collect()
     }
 
+    /// How each key of the endpoints with several stands at `now`, in the order of the configuration.
+    pub(super) fn keys(&self, now: std::time::Instant) -> Vec<KeyStatus> {
+        let status = |endpoint: &EndpointLinks| {
+            let name = endpoint.name().clone();
+            let states = endpoint.keys.states().iter().enumerate();
+            let status = states.map(|(index, state)| KeyStatus {
+                endpoint: name.clone(),
+                index,
+                set_aside: state.standing(now).is_suspended(),
+                times: state.suspensions(),
+            });
+            status.collect::<Vec<_>>()
+        };
+        self.endpoints.iter().flat_map(status).collect()
+    }
+
+    /// Headers that are nobody's business but an endpoint's, besides those of all gateways' callers.
+    pub(super) fn key_headers(&self) -> &[HeaderName] {
+        &self.key_headers
+    }
+
+    /// Whether the caller's own credential goes to some endpoint.
+    pub(super) const fn passes_credentials(&self) -> bool {
+        self.passes_credentials
+    }
+
     /// Every configured secret, to be blotted out of what a provider says.
     pub(super) fn secrets(&self) -> &[Secret] {
         &self.secrets
     }
+}
+
+/// The headers and the parameters in which the endpoints want their keys, less the headers in which
+/// callers show theirs to anybody.
+fn key_names(snapshot: &Snapshot) -> (Vec<HeaderName>, Vec<&str>) {
+    let (mut headers, mut parameters) = (Vec::new(), Vec::new());
+    let endpoints = snapshot.endpoints.iter();
+    for place in endpoints.filter_map(|endpoint| endpoint.credential.place()) {
+        match place {
+            KeyPlace::Header(name) if !is_key_header(name) => headers.push(name.clone()),
+            KeyPlace::Query(name) => parameters.push(&**name),
+            KeyPlace::Bearer | KeyPlace::Header(_) => {}
+        }
+    }
+    (headers, parameters)
 }
 
 /// Why a snapshot can't be put to use.
@@ -183,7 +233,7 @@ pub enum TableError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// An endpoint's key can't be sent in a header.
-    #[error("endpoint {endpoint}: its api_key holds a character that no HTTP header can carry")]
+    #[error("endpoint {endpoint}: a key of it holds a character that no HTTP header can carry")]
     Credential {
         /// The endpoint's name.
         endpoint: Arc<str>,
@@ -194,24 +244,35 @@ pub enum TableError {
 pub(super) struct EndpointLinks {
     endpoint: Endpoint,
     backends: Backends,
-    credential: Option<(HeaderName, HeaderValue)>,
+    keys: Keys,
+    /// Parameters of the caller's query that it does not get to see.
+    kept_parameters: Box<[Box<str>]>,
     required: Option<(HeaderName, HeaderValue)>,
     entrance: Option<Entrance>,
 }
 
 impl EndpointLinks {
-    fn new(endpoint: &Endpoint, links: &Links, pools: &Pools) -> Result<Self, TableError> {
-        let credential = endpoint
-            .api_key
-            .as_ref()
-            .map(|key| provider::credential(endpoint.provider, key))
-            .transpose()
-            .map_err(|_| TableError::Credential {
+    /// `key_parameters`: those in which some endpoint of the configuration wants its key.
+    fn new(
+        endpoint: &Endpoint,
+        key_parameters: &[&str],
+        lasting: &Lasting,
+    ) -> Result<Self, TableError> {
+        let keys =
+            Keys::new(endpoint, &lasting.suspensions).map_err(|_| TableError::Credential {
                 endpoint: endpoint.name.clone(),
             })?;
+        let kept = provider::credential_parameters(endpoint.provider)
+            .iter()
+            .chain(key_parameters);
+        let kept_parameters = match endpoint.credential {
+            Credential::Passthrough => Box::default(),
+            _ => kept.copied().map(Box::from).collect(),
+        };
         Ok(Self {
-            backends: pools.backends(endpoint, links)?,
-            credential,
+            backends: lasting.pools.backends(endpoint, &lasting.links)?,
+            keys,
+            kept_parameters,
             required: provider::required_header(endpoint.provider),
             entrance: None,
             endpoint: endpoint.clone(),
@@ -229,12 +290,17 @@ impl EndpointLinks {
 
     /// Whether requests carry a key of this gateway's.
     pub(super) const fn has_own_key(&self) -> bool {
-        self.endpoint.api_key.is_some()
+        matches!(self.endpoint.credential, Credential::Keys { .. })
     }
 
-    /// The header that carries the endpoint's key.
-    pub(super) const fn credential(&self) -> Option<&(HeaderName, HeaderValue)> {
-        self.credential.as_ref()
+    /// Whether requests carry the caller's own credential.
+    pub(super) const fn passes_credential(&self) -> bool {
+        matches!(self.endpoint.credential, Credential::Passthrough)
+    }
+
+    /// The keys that requests carry, one at a time.
+    pub(super) const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// A header that the provider insists on, for callers that don't send it.
@@ -249,6 +315,11 @@ impl EndpointLinks {
     /// What stands in the query of every request.
     pub(super) fn query(&self) -> &[QueryParameter] {
         &self.endpoint.query
+    }
+
+    /// Parameters of the caller's query that are its own credential.
+    pub(super) const fn kept_parameters(&self) -> &[Box<str>] {
+        &self.kept_parameters
     }
 
     /// Where a place is to be had, if it has a limit.

@@ -25,8 +25,8 @@ pub struct Endpoint {
     /// Where its backends' host names are asked for all their addresses, how often: each address
     /// is a backend of its own then. `None`: a name is one backend.
     pub discover_interval: Option<Duration>,
-    /// The key that replaces the caller's credential; without it no credential is sent.
-    pub api_key: Option<Secret>,
+    /// What stands in the place of the caller's credential.
+    pub credential: Credential,
     /// A prefix of the operation's path that is replaced.
     pub rewrite_path: Option<PathRewrite>,
     /// What stands in the query of every request, in place of the caller's parameters of these names.
@@ -50,6 +50,52 @@ pub struct Room {
     pub max_concurrent: usize,
     /// From where a request would be sent to where it has a place; past it the endpoint is busy.
     pub queue_timeout: Duration,
+}
+
+/// What an endpoint is shown in the place of the caller's credential.
+#[derive(Clone, Debug, Default)]
+pub enum Credential {
+    /// Nothing.
+    #[default]
+    None,
+    /// A key of this gateway's; several take turns.
+    Keys {
+        /// At least one, no two the same.
+        keys: Vec<Secret>,
+        /// Where a key stands.
+        place: KeyPlace,
+    },
+    /// The caller's own, as it came; never what the caller proves itself with to this gateway.
+    Passthrough,
+}
+
+impl Credential {
+    /// The keys of this gateway's.
+    pub fn keys(&self) -> &[Secret] {
+        match self {
+            Self::Keys { keys, .. } => keys,
+            Self::None | Self::Passthrough => &[],
+        }
+    }
+
+    /// Where a key of this gateway's stands.
+    pub const fn place(&self) -> Option<&KeyPlace> {
+        match self {
+            Self::Keys { place, .. } => Some(place),
+            Self::None | Self::Passthrough => None,
+        }
+    }
+}
+
+/// Where a key stands in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyPlace {
+    /// `Authorization: Bearer KEY`
+    Bearer,
+    /// As the value of a header.
+    Header(http::HeaderName),
+    /// As the value of a parameter of the query.
+    Query(Box<str>),
 }
 
 /// Whose API an endpoint speaks: decides the defaults in [`crate::provider`].

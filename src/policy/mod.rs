@@ -25,8 +25,8 @@ mod snapshot;
 
 pub use caller::{Authentication, Caller, Callers, KeyDigest};
 pub use endpoint::{
-    Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    QueryParameter, Room, Scheme, UpstreamTls,
+    Backend, Balance, Credential, Endpoint, EndpointId, HealthCheck, HttpVersion, KeyPlace,
+    PathRewrite, Provider, QueryParameter, Room, Scheme, UpstreamTls,
 };
 pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,

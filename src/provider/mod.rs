@@ -2,7 +2,7 @@
 //! headers tell of a quota. Pure: no clock, no network; whoever needs the time is given it.
 //!
 //! ```text
-//! request:  Provider, key ──► credential, required_header
+//! request:  Provider, key ──► key_place, ShownKey, required_header
 //! answer:   headers ────────► retry_after, rate_limit_reset, quota_used_up
 //!           error body ─────► read_error_body ──► ErrorBody { codes, message, retry_delay }
 //!                                 codes ────► classify_code ──► CodeClass
@@ -28,7 +28,9 @@ mod redact;
 pub mod stream;
 
 pub use answer::{Answer, inspect_answer};
-pub use credential::{UnsendableKey, credential, required_header};
+pub use credential::{
+    KeyParameter, ShownKey, UnsendableKey, credential_parameters, key_place, required_header,
+};
 pub use error_body::{ErrorBody, error_type, google_status, read_error_body};
 pub use error_codes::{CodeClass, classify_code, code_of_wording};
 pub use quota::{quota_used_up, rate_limit_reset, retry_after};

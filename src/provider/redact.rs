@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error_body::CUT;
+use crate::policy::percent_encode;
 
 const BLOT: &str = "***";
 
@@ -54,6 +55,7 @@ fn forms(secret: &str) -> Vec<String> {
         json[1..json.len() - 1].to_owned(),
         percent_encoded(secret, |byte| format!("%{byte:02X}")),
         percent_encoded(secret, |byte| format!("%{byte:02x}")),
+        percent_encode(secret),
     ];
     forms.sort();
     forms.dedup();

@@ -10,8 +10,8 @@ use crate::admin::{Live, Reload, ReloadedBy, Reloads};
 use crate::gateway::suspension::Suspensions;
 use crate::gateway::{Connections, Gateway};
 use crate::policy::Snapshot;
-use crate::telemetry::RequestRecord;
 use crate::telemetry::metrics::RoomStatus;
+use crate::telemetry::{BackendReport, RequestRecord};
 
 /// The gateway that runs in this process.
 pub(super) struct LiveGateway {
@@ -44,6 +44,10 @@ impl Live for LiveGateway {
 
     fn rooms(&self) -> Vec<RoomStatus> {
         self.gateway.table().rooms()
+    }
+
+    fn backends(&self) -> Vec<BackendReport> {
+        self.gateway.backends()
     }
 
     fn recent(&self) -> Vec<RequestRecord> {

@@ -15,6 +15,7 @@
 //! No record has a place for a key, a header, a query or a prompt: what isn't in it can't leak.
 
 mod access_log;
+mod backend;
 mod gen_ai;
 mod json;
 pub mod logging;
@@ -28,6 +29,7 @@ pub mod traces;
 mod waiting;
 
 pub use access_log::{AccessLog, AccessLogPath};
+pub use backend::BackendReport;
 pub use recent::Recent;
 pub use request::{AttemptRecord, RequestPath, RequestRecord, StreamEnd, StreamRecord};
 pub use tally::{Counts, Tally};

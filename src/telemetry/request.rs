@@ -226,6 +226,8 @@ pub struct AttemptRecord {
     pub model: Option<Arc<str>>,
     /// Which of the endpoint's addresses it was, where there are several.
     pub backend: Option<Arc<str>>,
+    /// Which of the endpoint's keys it was sent with, counted from 0, where there are several.
+    pub key: Option<usize>,
     /// [`AttemptRecord::SUCCESS`], or the reason of the failure as the client is told it: `429`,
     /// `400:invalid_model`, `timeout`.
     pub outcome: Cow<'static, str>,
@@ -257,6 +259,9 @@ impl AttemptRecord {
         }
         if let Some(backend) = &self.backend {
             object.text("backend", backend);
+        }
+        if let Some(key) = self.key {
+            object.number("key", key as u64);
         }
         object.text("outcome", &self.outcome);
         if let Some(status) = self.status {
@@ -386,6 +391,7 @@ mod tests {
                     endpoint: "openai".into(),
                     model: Some("gpt-4o".into()),
                     backend: None,
+                    key: None,
                     outcome: Cow::Borrowed("timeout"),
                     class: AttemptClass::named("timeout"),
                     pair: None,
@@ -397,6 +403,7 @@ mod tests {
                     endpoint: "mistral".into(),
                     model: Some("invalid-model".into()),
                     backend: None,
+                    key: None,
                     outcome: Cow::Owned("400:invalid_model".to_owned()),
                     class: AttemptClass::named("unknown_model"),
                     pair: None,
@@ -408,6 +415,7 @@ mod tests {
                     endpoint: "own-gpus".into(),
                     model: Some("llama-3.3-70b".into()),
                     backend: Some("10.0.0.11:8000".into()),
+                    key: Some(1),
                     outcome: AttemptRecord::SUCCESS,
                     class: AttemptClass::SUCCESS,
                     pair: None,
@@ -439,7 +447,7 @@ mod tests {
             r#"{"endpoint":"openai","model":"gpt-4o","outcome":"timeout","duration_ms":30000.000},"#,
             r#"{"endpoint":"mistral","model":"invalid-model","outcome":"400:invalid_model","#,
             r#""status":400,"duration_ms":81.204},"#,
-            r#"{"endpoint":"own-gpus","model":"llama-3.3-70b","backend":"10.0.0.11:8000","#,
+            r#"{"endpoint":"own-gpus","model":"llama-3.3-70b","backend":"10.0.0.11:8000","key":1,"#,
             r#""outcome":"success","status":200,"duration_ms":900.000}],"#,
             r#""status":200,"error":"stream_broken","bytes_in":512,"bytes_out":2048,"#,
             r#""tokens_in":9,"tokens_out":120,"duration_ms":30990.001,"upstream_ms":30981.204,"#,

@@ -78,6 +78,7 @@ mod tests {
                 endpoint: "e".into(),
                 model: None,
                 backend: None,
+                key: None,
                 outcome: outcome.into(),
                 class: AttemptClass::SUCCESS,
                 pair: None,

@@ -13,6 +13,7 @@ mod backends;
 mod balance;
 mod chaos;
 mod console;
+mod credentials;
 mod failover;
 mod front;
 mod guard;

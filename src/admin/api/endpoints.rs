@@ -1,15 +1,18 @@
 //! `/api/v1/endpoints`: where models are served, without secrets.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::shapes::{clock, moment, standing_name};
 use crate::admin::State as Shared;
 use crate::admin::extract::Json;
 use crate::config::units::show_duration;
-use crate::policy::{Backend, Endpoint, HttpVersion, Provider, Scheme};
+use crate::gateway::suspension::{EndpointKey, Standing, Suspensions};
+use crate::policy::{Backend, Credential, Endpoint, HttpVersion, Provider, Scheme, Secret};
 use crate::telemetry::metrics::RoomStatus;
 
 /// A place that serves models.
@@ -19,8 +22,11 @@ pub(super) struct EndpointNow {
     /// Whose API it speaks.
     provider: &'static str,
     backends: Vec<BackendNow>,
-    /// Whether requests carry a key of the gateway's. The key itself is never shown.
-    has_api_key: bool,
+    /// What it is shown in the place of the caller's credential: `keys`, `passthrough` (the caller's own)
+    /// or `none`.
+    credential: &'static str,
+    /// The keys of the gateway's, in the order of the configuration. What they are is never shown.
+    keys: Vec<KeyNow>,
     /// Of a connection, to the end of its TLS handshake.
     connect_timeout: String,
     /// `auto`, `1.1` or `2`.
@@ -43,6 +49,21 @@ pub(super) struct RoomNow {
     queued: usize,
 }
 
+/// One of an endpoint's keys.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeyNow {
+    /// `healthy`, `suspended` (set aside), `ended` (the next request with it is the probe) or `probing`;
+    /// an only key is never set aside.
+    standing: &'static str,
+    /// When it is back, or could have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// Why it was set aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
 /// One address of an endpoint.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BackendNow {
@@ -57,19 +78,25 @@ pub(super) async fn list(State(state): State<Arc<Shared>>) -> Json<Vec<EndpointN
     let endpoints = &(*configuration).as_ref().endpoints;
     let rooms = state.live.rooms();
     let room = |endpoint: &Endpoint| rooms.iter().find(|room| room.endpoint == endpoint.name);
-    let now = |endpoint| EndpointNow::of(endpoint, room(endpoint));
+    let suspensions = state.live.suspensions();
+    let now = |endpoint| EndpointNow::of(endpoint, suspensions, room(endpoint));
     Json(endpoints.iter().map(now).collect())
 }
 
 impl EndpointNow {
-    fn of(endpoint: &Endpoint, room: Option<&RoomStatus>) -> Self {
+    fn of(endpoint: &Endpoint, suspensions: &Suspensions, room: Option<&RoomStatus>) -> Self {
         let named = |(_, provider): &&(&str, Provider)| *provider == endpoint.provider;
         let provider = Provider::NAMES.iter().find(named);
         Self {
             name: endpoint.name.to_string(),
             provider: provider.map_or("custom", |(name, _)| name),
             backends: endpoint.backends.iter().map(BackendNow::of).collect(),
-            has_api_key: endpoint.api_key.is_some(),
+            credential: match endpoint.credential {
+                Credential::None => "none",
+                Credential::Keys { .. } => "keys",
+                Credential::Passthrough => "passthrough",
+            },
+            keys: keys(endpoint, suspensions),
             connect_timeout: show_duration(endpoint.connect_timeout),
             http_version: match endpoint.http_version {
                 HttpVersion::Auto => "auto",
@@ -84,6 +111,21 @@ impl EndpointNow {
             }),
         }
     }
+}
+
+fn keys(endpoint: &Endpoint, suspensions: &Suspensions) -> Vec<KeyNow> {
+    let now = Instant::now();
+    let shown = |key: &Secret| {
+        let known = suspensions.get_key(&EndpointKey::new(endpoint, key));
+        let aside = known.and_then(|known| known.suspension(now));
+        let standing = aside.as_ref().map(|aside| aside.standing);
+        KeyNow {
+            standing: standing_name(standing.unwrap_or(Standing::Healthy)),
+            until: aside.as_ref().map(|aside| moment(clock(aside.until, now))),
+            reason: aside.map(|aside| aside.reason.to_string()),
+        }
+    };
+    endpoint.credential.keys().iter().map(shown).collect()
 }
 
 impl BackendNow {

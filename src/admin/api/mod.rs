@@ -2,6 +2,7 @@
 //!
 //! A route can't be served without being documented: both come from the same line in [`routes`].
 
+mod backends;
 mod changes;
 mod document;
 mod endpoints;
@@ -35,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(revisions::get))
         .routes(routes!(revisions::restore))
         .routes(routes!(endpoints::list))
+        .routes(routes!(backends::list))
         .routes(routes!(pairs::list))
         .routes(routes!(pairs::suspend))
         .routes(routes!(pairs::resume))

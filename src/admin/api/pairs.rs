@@ -1,14 +1,14 @@
 //! `/api/v1/pairs`: what can be suspended, how it stands, and by hand.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::shapes::{EnvironmentName, millis, moment};
+use super::shapes::{EnvironmentName, clock, millis, moment, standing_name};
 use crate::admin::access::Operator;
 use crate::admin::extract::Json;
 use crate::admin::problem::Problem;
@@ -189,24 +189,6 @@ fn now(live: &dyn Live, pair: &Pair, recent: &[RequestRecord]) -> PairNow {
         failed: counts.failed,
         mean_ms: counts.mean().map(millis),
         last_outcomes: last_outcomes(pair, recent),
-    }
-}
-
-const fn standing_name(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Healthy => "healthy",
-        Standing::Suspended { .. } => "suspended",
-        Standing::Ended => "ended",
-        Standing::Probing => "probing",
-    }
-}
-
-/// The time of day of an instant, `now` being this moment.
-fn clock(instant: Instant, now: Instant) -> SystemTime {
-    let today = SystemTime::now();
-    match instant.checked_duration_since(now) {
-        Some(ahead) => today + ahead,
-        None => today - now.duration_since(instant),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Shapes that several resources share.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config::{ConfigError, ConfigErrors};
+use crate::gateway::suspension::Standing;
 use crate::policy::Environment;
 use crate::telemetry;
 
@@ -44,6 +45,25 @@ pub(super) fn moment(time: SystemTime) -> String {
 /// A span in milliseconds.
 pub(super) fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// How something that is left out for a while stands.
+pub(super) const fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Healthy => "healthy",
+        Standing::Suspended { .. } => "suspended",
+        Standing::Ended => "ended",
+        Standing::Probing => "probing",
+    }
+}
+
+/// The time of day of an instant, `now` being this moment.
+pub(super) fn clock(instant: Instant, now: Instant) -> SystemTime {
+    let today = SystemTime::now();
+    match instant.checked_duration_since(now) {
+        Some(ahead) => today + ahead,
+        None => today - now.duration_since(instant),
+    }
 }
 
 /// Production or sandbox.

@@ -9,12 +9,12 @@ use super::super::file;
 use super::super::pem;
 use super::super::place::Place;
 use super::super::read::{Entry, Field, Named, Written, entries, items};
-use super::super::secret;
 use super::super::sources::Sources;
 use super::check::{
     TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, header_name, is_url_path, printable,
     required, small_number, url_template,
 };
+use super::credential::credential;
 use super::listeners::{authorities, of_file};
 use super::url;
 use crate::policy::{
@@ -48,13 +48,10 @@ pub(super) fn endpoint(
     let endpoint = &body.value;
     let provider = provider(&endpoint.provider, place.field("provider"));
     let backends = backends(body, place);
-    let api_key = endpoint
-        .api_key
-        .given()
-        .and_then(|source| secret::fetch(source, place.field("api_key"), sources));
+    let (credential, key) = credential(body, provider, place, sources);
     let tls = tls(&endpoint.tls, &backends, place.field("tls"), sources);
-    if let (Some(_), Some(key)) = (&api_key, endpoint.api_key.given()) {
-        warn_of_cleartext(&backends, key.line, place.field("api_key"));
+    if let Some((field, line)) = key {
+        warn_of_cleartext(&backends, line, place.field(field));
     }
     let at = place.field("http_version");
     let versions = [
@@ -74,7 +71,7 @@ pub(super) fn endpoint(
         ),
         balance: balance(body, place),
         discover_interval: discover_interval(endpoint, &backends, place),
-        api_key,
+        credential,
         rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
         query: query(&endpoint.query, place.field("query")),
         connect_timeout: duration(
@@ -236,10 +233,11 @@ fn affinity_header(body: &Written<file::Endpoint<'_>>, place: Place<'_>) -> Opti
 }
 
 /// The caller's secrets, and what is about its connection alone: of no use for picking a backend.
-const KEPT_HEADERS: [&str; 9] = [
+const KEPT_HEADERS: [&str; 10] = [
     "authorization",
     "x-api-key",
     "api-key",
+    "x-goog-api-key",
     "cookie",
     "host",
     "connection",

@@ -13,6 +13,7 @@ mod balance;
 mod callers;
 mod chains;
 mod check;
+mod credential;
 mod endpoints;
 mod failover_on;
 mod formats;

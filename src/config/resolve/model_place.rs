@@ -27,7 +27,7 @@ enum Word {
 /// Where the model stands: as it is written, or in the path where that has a place for it, or in the
 /// body. `None` where what is written is wrong.
 pub(super) fn model_place(
-    field: &Field<file::ModelPlace<'_>>,
+    field: &Field<file::PlaceInRequest<'_>>,
     template: Option<&PathTemplate>,
     place: Place<'_>,
 ) -> Option<ModelPlace> {
@@ -39,7 +39,7 @@ pub(super) fn model_place(
         Field::Given(written) => written,
     };
     match &written.value {
-        file::ModelPlace::Word(word) => {
+        file::PlaceInRequest::Word(word) => {
             let word = Written {
                 line: written.line,
                 value: *word,
@@ -60,7 +60,7 @@ pub(super) fn model_place(
                 Word::Body => Some(ModelPlace::Body),
             }
         }
-        file::ModelPlace::Named(named) => named_place(named, written.line, place),
+        file::PlaceInRequest::Named(named) => named_place(named, written.line, place),
     }
 }
 

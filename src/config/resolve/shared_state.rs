@@ -53,10 +53,9 @@ fn redis(
     sources: &Sources<'_>,
 ) -> Option<RedisSettings> {
     let redis = &written.value;
-    let password = redis
-        .password
-        .given()
-        .and_then(|source| secret::fetch(source, place.field("password"), sources));
+    let password = redis.password.given().and_then(|source| {
+        secret::fetch(&source.value, source.line, place.field("password"), sources)
+    });
     let at = place.field("prefix");
     let prefix = redis.prefix.given().filter(|prefix| printable(prefix, at));
     let at = place.field("url");

@@ -235,5 +235,10 @@ fn the_shipped_configuration_is_right_on_a_fresh_machine() {
         crate::policy::Limits::default()
     );
     assert_eq!(configuration.server.threads, 4);
-    assert!(configuration.snapshot.endpoints[0].api_key.is_some());
+    assert!(
+        !configuration.snapshot.endpoints[0]
+            .credential
+            .keys()
+            .is_empty()
+    );
 }

@@ -137,7 +137,7 @@ fn the_smallest_configuration_has_all_defaults() {
     assert_eq!(endpoint.balance, Balance::RoundRobin);
     assert_eq!(endpoint.connect_timeout, Duration::from_secs(5));
     assert_eq!(endpoint.http_version, HttpVersion::Auto);
-    assert!(endpoint.api_key.is_none() && endpoint.rewrite_path.is_none());
+    assert!(endpoint.credential.keys().is_empty() && endpoint.rewrite_path.is_none());
     assert!(endpoint.health_check.is_none() && endpoint.tls.verify);
 
     let policy = &snapshot.policies[0];
@@ -448,7 +448,7 @@ fn every_field_of_an_endpoint_arrives() {
         (gpus.tls.sni.as_deref(), gpus.tls.verify),
         (Some("gpus.example"), false)
     );
-    assert_eq!(openai.api_key.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(openai.credential.keys()[0].expose(), SECRET);
     assert_eq!(openai.http_version, HttpVersion::Http2);
     let chain = snapshot.policies[0].chains.production.as_ref().unwrap();
     assert_eq!(chain.fallbacks[0].prefill, Prefill::Vllm);
@@ -458,6 +458,49 @@ fn every_field_of_an_endpoint_arrives() {
             "line 1: endpoints.gpus.tls.verify: is off: whoever stands between here and the endpoint can read and change everything, its key too; set `ca` instead"
         ]
     );
+}
+
+#[test]
+fn every_credential_arrives() {
+    use crate::policy::{Credential, KeyPlace};
+
+    let arrives = |fields: Json| {
+        let mut fields = fields;
+        fields["url"] = json!("https://h.example");
+        let configuration = accepted(&[("endpoints.openai", fields)]);
+        configuration.snapshot.endpoints[0].credential.clone()
+    };
+    let key = json!({"env": "KEY"});
+    let token = http::HeaderName::from_static("x-token");
+    for (fields, expected) in [
+        (json!({}), KeyPlace::Bearer),
+        (
+            json!({"provider": "azure-openai", "credential": "bearer"}),
+            KeyPlace::Bearer,
+        ),
+        (
+            json!({"credential": {"header": "X-Token"}}),
+            KeyPlace::Header(token),
+        ),
+        (
+            json!({"credential": {"query": "key"}}),
+            KeyPlace::Query("key".into()),
+        ),
+    ] {
+        for field in ["api_key", "api_keys"] {
+            let mut fields = fields.clone();
+            fields[field] = match field {
+                "api_key" => key.clone(),
+                _ => json!([key]),
+            };
+            let credential = arrives(fields);
+            assert_eq!(credential.place(), Some(&expected));
+            assert_eq!(credential.keys()[0].expose(), SECRET);
+        }
+    }
+    let passed = arrives(json!({"api_key": "passthrough"}));
+    assert!(matches!(passed, Credential::Passthrough));
+    assert!(matches!(arrives(json!({})), Credential::None));
 }
 
 #[test]

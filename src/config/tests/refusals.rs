@@ -285,7 +285,7 @@ fn secrets() {
     let endpoint = &accepted(&[(path, json!({"file": good}))])
         .snapshot
         .endpoints[0];
-    assert_eq!(endpoint.api_key.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(endpoint.credential.keys()[0].expose(), SECRET);
 }
 
 #[test]
@@ -508,10 +508,7 @@ fn relative_paths_start_at_the_folder_of_the_file() {
     ]);
     let path = folder.file("standin.yaml", &text);
     let configuration = load(&PathBuf::from(path)).unwrap();
-    let key = configuration.snapshot.endpoints[0]
-        .api_key
-        .as_ref()
-        .unwrap();
+    let key = &configuration.snapshot.endpoints[0].credential.keys()[0];
     assert_eq!(key.expose(), fs::read_to_string(secret).unwrap());
     let expected = PathBuf::from(folder.path()).join("./access.log");
     assert_eq!(configuration.access_log.path, AccessLogPath::File(expected));

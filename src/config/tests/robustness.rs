@@ -164,10 +164,7 @@ fn any_json() -> impl Strategy<Value = Json> {
 #[test]
 fn a_configuration_does_not_show_its_secrets() {
     let configuration = accepted(&[("endpoints.openai.api_key", json!({"env": "KEY"}))]);
-    let key = configuration.snapshot.endpoints[0]
-        .api_key
-        .as_ref()
-        .unwrap();
+    let key = &configuration.snapshot.endpoints[0].credential.keys()[0];
     assert_eq!(key.expose(), SECRET);
     assert!(!format!("{configuration:?} {configuration:#?}").contains(SECRET));
     let digest = "0123456789abcdef".repeat(4);

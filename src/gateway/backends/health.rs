@@ -1,6 +1,6 @@
 //! One health check: a GET over a connection of its own, judged by status and body.
 //!
-//! It is sent as requests are, with the endpoint's TLS, `host` and key, so that what it finds is what
+//! It is sent as requests are, with the endpoint's TLS, `host` and (first) key, so that what it finds is what
 //! they would find. Over HTTP/1.1 its connection is new each time: an old one may outlive what
 //! new ones no longer get through. Over HTTP/2 it is a stream beside the requests.
 
@@ -108,12 +108,16 @@ impl Get {
 
     fn head(&self, member: &Member) -> Result<RequestHeader, Unhealthy> {
         let build = || {
-            let path = self.check.path.as_bytes();
-            let mut head = RequestHeader::build(Method::GET, path, None)?;
+            let mut path = self.check.path.clone();
+            if let Some(parameter) = &member.key.parameter {
+                path.push('?');
+                path.push_str(parameter.text.expose());
+            }
+            let mut head = RequestHeader::build(Method::GET, path.as_bytes(), None)?;
             head.insert_header(header::HOST, &*member.authority)?;
             head.insert_header(header::USER_AGENT, "standin-health-check")?;
             head.insert_header(header::ACCEPT_ENCODING, "identity")?;
-            if let Some((name, value)) = &member.credential {
+            if let Some((name, value)) = &member.key.header {
                 head.insert_header(name.clone(), value.clone())?;
             }
             Ok::<_, Box<Error>>(head)

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use pingora_load_balancing::selection::algorithms::Random;
 use pingora_load_balancing::selection::consistent::KetamaHashing;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, SelectionAlgorithm};
@@ -14,8 +13,8 @@ use sha2::{Digest, Sha256};
 use super::super::balance::WeightedSchedule;
 use super::super::connect::Link;
 use super::state::BackendState;
-use crate::policy::{Backend, Balance, Endpoint};
-use crate::provider;
+use crate::policy::{Backend, Balance, Credential, Endpoint};
+use crate::provider::ShownKey;
 
 /// A backend as requests use it.
 pub(in super::super) struct Member {
@@ -28,7 +27,7 @@ pub(in super::super) struct Member {
     pub(in super::super) name: Option<Arc<str>>,
     pub(super) weight: u32,
     /// What health checks show.
-    pub(super) credential: Option<(HeaderName, HeaderValue)>,
+    pub(super) key: ShownKey,
     /// Where it stands in a ring and in a list: its address, or what stands for its name.
     pub(super) place: SocketAddr,
     pub(super) state: Arc<BackendState>,
@@ -43,7 +42,6 @@ impl Member {
         state: Arc<BackendState>,
     ) -> Self {
         let several = endpoint.backends.len() > 1 || endpoint.discover_interval.is_some();
-        let key = endpoint.api_key.as_ref();
         let authority = backend.authority();
         let name = match address {
             Some(address) => SocketAddr::new(address, backend.port).to_string(),
@@ -56,7 +54,7 @@ impl Member {
             name: several.then(|| name.into()),
             weight: backend.weight,
             // One that can't be sent is refused with the configuration.
-            credential: key.and_then(|key| provider::credential(endpoint.provider, key).ok()),
+            key: first_key(&endpoint.credential).unwrap_or_default(),
             place: place(backend, address),
             state,
         }
@@ -72,6 +70,10 @@ impl Member {
             ext,
         }
     }
+}
+
+fn first_key(credential: &Credential) -> Option<ShownKey> {
+    ShownKey::new(credential.keys().first()?, credential.place()?).ok()
 }
 
 /// An address, the same in every process, so that all gateways' rings agree.

@@ -42,7 +42,7 @@ mod state;
 mod turn;
 
 pub use discovery::{Resolver, SystemResolver};
-pub use pools::{BackendReport, Pools};
+pub use pools::Pools;
 pub use service::BackendService;
 
 pub(super) use members::Member;

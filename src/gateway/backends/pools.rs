@@ -17,6 +17,7 @@ use super::members::{Member, Members};
 use super::state::{BackendState, WHOLE};
 use super::turn::{Several, Turn};
 use crate::policy::{Backend, Balance, Endpoint, HealthCheck};
+use crate::telemetry::BackendReport;
 
 /// The pools of all endpoints. It outlives a configuration, as the suspensions do.
 pub struct Pools {
@@ -125,7 +126,8 @@ fn identity(endpoint: &Endpoint, members: &[Arc<Member>]) -> u64 {
     format!("{:?}", endpoint.balance).hash(&mut hasher);
     endpoint.health_check.hash(&mut hasher);
     endpoint.discover_interval.hash(&mut hasher);
-    let key = endpoint.api_key.as_ref();
+    endpoint.credential.place().hash(&mut hasher);
+    let key = endpoint.credential.keys().first();
     key.map(crate::policy::Secret::expose).hash(&mut hasher);
     hasher.finish()
 }
@@ -178,6 +180,7 @@ impl Backends {
                 checked: false,
                 healthy: true,
                 since: None,
+                last_check: None,
                 share: 1.0,
                 in_flight: None,
             }],
@@ -240,6 +243,9 @@ impl Pool {
                 checked: self.endpoint.health_check.is_some(),
                 healthy: state.is_up(),
                 since: state.since().map(Instant::into_std),
+                last_check: state
+                    .last_check()
+                    .map(|(at, passed)| (at.into_std(), passed)),
                 share: f64::from(state.share(now, self.slow_start())) / f64::from(WHOLE),
                 in_flight: Some(state.in_flight()),
             }
@@ -252,27 +258,6 @@ impl Pool {
         let members = self.members.load();
         members.list.iter().map(|member| member.place).collect()
     }
-}
-
-/// How a backend stands, for those who operate the gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BackendReport {
-    /// The endpoint's name.
-    pub endpoint: Arc<str>,
-    /// Its host and port as configured, or its address where that was found by DNS: as in the access log.
-    pub backend: Arc<str>,
-    /// Its configured share among the endpoint's backends.
-    pub weight: u32,
-    /// Whether there are health checks: without them it is always healthy.
-    pub checked: bool,
-    /// Whether checks leave it in service.
-    pub healthy: bool,
-    /// When `healthy` last changed; `None`: never.
-    pub since: Option<std::time::Instant>,
-    /// Of its share, what it has now: under 1 while it comes back slowly.
-    pub share: f64,
-    /// The requests under way there; `None` for the only backend of an endpoint, where they aren't counted.
-    pub in_flight: Option<u32>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

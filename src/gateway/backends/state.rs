@@ -28,6 +28,8 @@ pub struct BackendState {
     in_flight: AtomicU32,
     /// Checks that succeeded in a row.
     successes: AtomicU32,
+    /// When the last check ended, in milliseconds since the epoch, plus 1, twice; plus 1 if it passed.
+    checked: AtomicU64,
 }
 
 impl BackendState {
@@ -41,6 +43,7 @@ impl BackendState {
             credit: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             successes: AtomicU32::new(0),
+            checked: AtomicU64::new(0),
         }
     }
 
@@ -54,9 +57,7 @@ impl BackendState {
         if self.is_up() == up {
             return;
         }
-        let at = now.saturating_duration_since(self.epoch).as_millis();
-        let at = u64::try_from(at).unwrap_or(u64::MAX - 1);
-        self.changed.store(at + 1, Relaxed);
+        self.changed.store(self.millis(now) + 1, Relaxed);
         self.returning.store(up, Relaxed);
         self.down.store(!up, Relaxed);
     }
@@ -65,6 +66,8 @@ impl BackendState {
     /// begins anew where an endpoint was away for a while; this state, kept by a request that took
     /// longer, may be of the time before, and is mended here.
     pub(super) fn observe(&self, succeeded: bool, healthy_after: u32, now: Instant) {
+        let checked = (self.millis(now) + 1) << 1 | u64::from(succeeded);
+        self.checked.store(checked, Relaxed);
         if !succeeded {
             self.successes.store(0, Relaxed);
         } else if self.successes.fetch_add(1, Relaxed).saturating_add(1) >= healthy_after {
@@ -74,8 +77,24 @@ impl BackendState {
 
     /// When that last changed; `None`: never.
     pub(super) fn since(&self) -> Option<Instant> {
-        let at = self.changed.load(Relaxed).checked_sub(1)?;
-        Some(self.epoch + Duration::from_millis(at))
+        self.instant(self.changed.load(Relaxed))
+    }
+
+    /// When the last check ended, and whether it passed; `None`: there was none.
+    pub(super) fn last_check(&self) -> Option<(Instant, bool)> {
+        let checked = self.checked.load(Relaxed);
+        Some((self.instant(checked >> 1)?, checked & 1 == 1))
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX >> 2)
+    }
+
+    /// Of milliseconds since the epoch, plus 1.
+    fn instant(&self, after: u64) -> Option<Instant> {
+        let millis = after.checked_sub(1)?;
+        Some(self.epoch + Duration::from_millis(millis))
     }
 
     /// Whether it may not have its whole share yet: only then a turn needs the time.

@@ -90,6 +90,9 @@ pub struct TargetFault {
     pub retry_after: Option<Duration>,
     /// How long the answer asks to be left alone, for [`suspend_for`].
     pub wish: Option<Duration>,
+    /// It is about the key that was sent, or about what the account behind it may have: another key
+    /// may do.
+    pub about_key: bool,
 }
 
 /// Judges an answer by its status, its headers and, where the status is no success, the first
@@ -124,7 +127,10 @@ pub fn judge_answer(
         Some((_, code)) if blame != by_status => Reason::with_code(status, code),
         _ => Reason::Status(status),
     };
-    let fault = target_fault(status, headers, body.retry_delay, lasting, now);
+    let fault = TargetFault {
+        about_key: is_about_key(decided.map(|(_, code)| code), Some(status)),
+        ..target_fault(status, headers, body.retry_delay, lasting, now)
+    };
     Verdict {
         outcome: blame.outcome(fault),
         reason,
@@ -159,11 +165,12 @@ pub fn judge_fault(fault: ExchangeFault) -> Verdict {
 /// a JSON answer that [`inspect_answer`](crate::provider::inspect_answer) found to be an error.
 pub fn judge_error_event(failover_on: &FailoverOn, data: &[u8]) -> Verdict {
     let body = read_error_body(data).unwrap_or_default();
-    let blame = deciding_code(failover_on, &body, true, |_| true)
-        .map_or(Blame::Target, |(meaning, _)| meaning.blame());
+    let decided = deciding_code(failover_on, &body, true, |_| true);
+    let blame = decided.map_or(Blame::Target, |(meaning, _)| meaning.blame());
     Verdict {
         outcome: blame.outcome(TargetFault {
             wish: body.retry_delay,
+            about_key: is_about_key(decided.map(|(_, code)| code), None),
             ..TargetFault::default()
         }),
         reason: Reason::Fault(ExchangeFault::ErrorEvent),
@@ -283,6 +290,16 @@ fn deciding_code<'a>(
         .min_by_key(|(meaning, _)| *meaning)
 }
 
+/// Whether a failure is about the key that was sent: by the code that decided, or, where that says
+/// nothing about it, by the status.
+fn is_about_key(code: Option<&str>, status: Option<StatusCode>) -> bool {
+    match code.and_then(classify_code) {
+        Some(CodeClass::Credential | CodeClass::RateLimit) => true,
+        Some(_) => false,
+        None => status.is_some_and(|status| matches!(status.as_u16(), 401 | 402 | 403 | 429)),
+    }
+}
+
 fn target_fault(
     status: StatusCode,
     headers: &HeaderMap,
@@ -299,5 +316,6 @@ fn target_fault(
         transient: !lasting && matches!(status.as_u16(), 500 | 502 | 503 | 504),
         retry_after: asked.filter(|_| !lasting && matches!(status.as_u16(), 429 | 503)),
         wish: asked.or_else(reset),
+        about_key: false,
     }
 }

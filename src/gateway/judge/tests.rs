@@ -676,8 +676,43 @@ fn waits_are_told_where_waiting_helps() {
         transient: false,
         retry_after: seconds(3),
         wish: seconds(3),
+        about_key: true,
     };
     assert_eq!(verdict.outcome, Outcome::TargetFault(expected));
+}
+
+#[test]
+fn what_is_about_the_key() {
+    let credential = r#"{"error":{"code":"invalid_api_key"}}"#;
+    let rate = r#"{"error":{"code":"rate_limit_exceeded"}}"#;
+    let model = r#"{"error":{"code":"model_not_found"}}"#;
+    for (status, body, about_key) in [
+        (401, "", true),
+        (402, "", true),
+        (403, "", true),
+        (429, "", true),
+        (400, credential, true),
+        (500, rate, true),
+        (403, model, false),
+        (429, r#"{"error":{"type":"overloaded_error"}}"#, false),
+        (404, "", false),
+        (500, "", false),
+        (529, "", false),
+    ] {
+        let verdict = judge_answer(
+            &FailoverOn::default(),
+            StatusCode::from_u16(status).unwrap(),
+            &HeaderMap::new(),
+            Some(body.as_bytes()),
+            now(),
+        );
+        let Outcome::TargetFault(fault) = verdict.outcome else {
+            panic!("{status} {body}: {verdict:?}");
+        };
+        assert_eq!(fault.about_key, about_key, "{status} {body}");
+    }
+    let event = judge_error_event(&FailoverOn::default(), rate.as_bytes());
+    assert!(matches!(event.outcome, Outcome::TargetFault(fault) if fault.about_key));
 }
 
 #[test]

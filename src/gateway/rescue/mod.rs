@@ -71,7 +71,7 @@ pub(super) async fn rescue<'a>(
                 return Ok(Some(source));
             }
             Err(verdict) => {
-                fail(&trip.plan, permit, &verdict);
+                fail(&trip.plan, target, permit, &verdict);
                 if verdict.outcome == Outcome::ClientFault {
                     return Ok(None);
                 }

@@ -36,6 +36,9 @@
 //! success ends that one or none. So a success that began before a later failure never clears it,
 //! and a success of an attempt that was healthy when it began has nothing to end and writes nothing.
 //!
+//! **Keys.** Those of an endpoint with several are set aside in the same way, each with a [`PairState`]
+//! of its own ([`Suspensions::resolve_key`]), of which other instances are not told.
+//!
 //! **Other instances.** What changes here is noted ([`Suspensions::changes`]) for whoever shares it,
 //! and what they know comes back by [`PairState::adopt`]; both stay away from requests that go well.
 //!
@@ -59,6 +62,7 @@
 //!   snapshot hold the pair too, so [`Suspensions::sweep`] leaves it.
 
 mod cell;
+mod endpoint_key;
 mod outbox;
 mod pair;
 
@@ -68,20 +72,25 @@ mod sync {
 }
 
 pub use cell::Standing;
+pub use endpoint_key::EndpointKey;
 pub use pair::{PairState, Permit, Suspension};
 
 use self::outbox::Outbox;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::policy::Pair;
 
-/// All pairs that a snapshot names or that are still suspended.
+type States<K> = HashMap<K, Arc<PairState>>;
+
+/// All pairs that a snapshot names or that are still suspended, and the keys of endpoints with several.
 #[derive(Debug)]
 pub struct Suspensions {
     epoch: Instant,
-    pairs: Mutex<HashMap<Pair, Arc<PairState>>>,
+    pairs: Mutex<States<Pair>>,
+    keys: Mutex<States<EndpointKey>>,
     outbox: Arc<Outbox>,
 }
 
@@ -92,6 +101,7 @@ impl Suspensions {
         Self {
             epoch,
             pairs: Mutex::default(),
+            keys: Mutex::default(),
             outbox: Arc::default(),
         }
     }
@@ -99,14 +109,13 @@ impl Suspensions {
     /// The state of `pair`, the same for all who ask; healthy where it is new. For the
     /// installation of a snapshot and the admin side, not for the request path: it locks.
     pub fn resolve(&self, pair: &Pair) -> Arc<PairState> {
-        let mut pairs = self.lock();
-        if let Some(state) = pairs.get(pair) {
-            return Arc::clone(state);
-        }
-        let outbox = Arc::clone(&self.outbox);
-        let state = Arc::new(PairState::new(self.epoch, pair.clone(), outbox));
-        pairs.insert(pair.clone(), Arc::clone(&state));
-        state
+        let new = || PairState::new(self.epoch, pair.clone(), Arc::clone(&self.outbox));
+        resolve(&mut self.lock(), pair, new)
+    }
+
+    /// The state of a key, as [`resolve`](Self::resolve).
+    pub fn resolve_key(&self, key: &EndpointKey) -> Arc<PairState> {
+        resolve(&mut lock(&self.keys), key, || PairState::alone(self.epoch))
     }
 
     /// The state of `pair` where it is known.
@@ -114,12 +123,20 @@ impl Suspensions {
         self.lock().get(pair).cloned()
     }
 
+    /// The state of a key where it is known.
+    pub fn get_key(&self, key: &EndpointKey) -> Option<Arc<PairState>> {
+        lock(&self.keys).get(key).cloned()
+    }
+
     /// Forgets the pairs that nobody holds and that are not suspended at `now`. Called after a
     /// snapshot was replaced, so that reloads don't pile up the pairs of past configurations. One
     /// that is suspended stays, and a configuration that brings it back finds it so.
     pub fn sweep(&self, now: Instant) {
-        self.lock()
-            .retain(|_, state| Arc::strong_count(state) > 1 || state.standing(now).is_suspended());
+        let is_needed = |state: &Arc<PairState>| {
+            Arc::strong_count(state) > 1 || state.standing(now).is_suspended()
+        };
+        self.lock().retain(|_, state| is_needed(state));
+        lock(&self.keys).retain(|_, state| is_needed(state));
     }
 
     /// Every pair that is not healthy, by environment, endpoint and model.
@@ -146,9 +163,22 @@ impl Suspensions {
         self.outbox.take().await
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Pair, Arc<PairState>>> {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, States<Pair>> {
+        lock(&self.pairs)
     }
+}
+
+fn resolve<K: Clone + Eq + Hash>(
+    states: &mut States<K>,
+    key: &K,
+    new: impl FnOnce() -> PairState,
+) -> Arc<PairState> {
+    let entry = states.entry(key.clone());
+    Arc::clone(entry.or_insert_with(|| Arc::new(new())))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl PairState {
     }
 
     /// A healthy pair of which nobody is told.
-    fn alone(epoch: Instant) -> Self {
+    pub(super) fn alone(epoch: Instant) -> Self {
         Self {
             cell: Cell::new(),
             epoch,

@@ -35,7 +35,7 @@ mod state;
 
 pub use outcome::{AttemptClass, RequestOutcome};
 pub use series::{RouteKey, Series};
-pub use state::{PairStatus, RoomStatus, State};
+pub use state::{KeyStatus, PairStatus, RoomStatus, State};
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::exposition::{Exposition, Kind};
 use crate::policy::Environment;
+use crate::telemetry::BackendReport;
 
 /// What the gateway knows at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +13,10 @@ pub struct State {
     pub pairs: Vec<PairStatus>,
     /// Every endpoint that has a limit.
     pub rooms: Vec<RoomStatus>,
+    /// Every backend of every endpoint.
+    pub backends: Vec<BackendReport>,
+    /// Every key of the endpoints with several.
+    pub keys: Vec<KeyStatus>,
     /// Bytes of request bodies that are held.
     pub buffered_bytes: u64,
     /// Client connections that are open.
@@ -52,6 +57,19 @@ pub struct RoomStatus {
     pub queued: usize,
 }
 
+/// How one of an endpoint's keys stands.
+#[derive(Clone, Debug)]
+pub struct KeyStatus {
+    /// The endpoint's name.
+    pub endpoint: Arc<str>,
+    /// Its place in `api_keys`, counted from 0.
+    pub index: usize,
+    /// Whether requests pass it by.
+    pub set_aside: bool,
+    /// How often that has begun.
+    pub times: u64,
+}
+
 impl State {
     pub(super) fn write(&self, out: &mut Exposition) {
         for pair in &self.pairs {
@@ -59,6 +77,12 @@ impl State {
         }
         for room in &self.rooms {
             room.write(out);
+        }
+        for backend in &self.backends {
+            write_backend(backend, out);
+        }
+        for key in &self.keys {
+            key.write(out);
         }
         out.number(
             Kind::Gauge,
@@ -120,6 +144,49 @@ impl RoomStatus {
             "standin_endpoint_requests_queued",
             "Requests that wait for a place at an endpoint that has a limit.",
             self.queued,
+        );
+    }
+}
+
+fn write_backend(backend: &BackendReport, out: &mut Exposition) {
+    let labels = [
+        ("endpoint", &*backend.endpoint),
+        ("backend", &*backend.backend),
+    ];
+    out.number(
+        Kind::Gauge,
+        "standin_backend_healthy",
+        "Whether health checks leave the backend in service (1) or not (0); 1 where there are none.",
+        &labels,
+        u64::from(backend.healthy),
+    );
+    if let Some(in_flight) = backend.in_flight {
+        out.number(
+            Kind::Gauge,
+            "standin_backend_requests",
+            "Requests under way at the backend.",
+            &labels,
+            in_flight.into(),
+        );
+    }
+}
+
+impl KeyStatus {
+    fn write(&self, out: &mut Exposition) {
+        let index = self.index.to_string();
+        let labels = [("endpoint", &*self.endpoint), ("key", &*index)];
+        out.number(
+            Kind::Gauge,
+            "standin_key_set_aside",
+            "Whether the endpoint's key is passed by at the moment (1) or not (0).",
+            &labels,
+            u64::from(self.set_aside),
+        );
+        out.counter(
+            "standin_key_set_asides_total",
+            "How often the endpoint's key was set aside, since it was refused or had no more to give.",
+            &labels,
+            self.times,
         );
     }
 }

@@ -154,7 +154,7 @@ async fn endpoints_and_policies_are_shown_without_secrets() {
     assert_eq!(
         endpoints.json()[1],
         json!({
-            "name": "mistral", "provider": "openai", "has_api_key": true,
+            "name": "mistral", "provider": "openai", "credential": "keys", "keys": [{"standing": "healthy"}],
             "backends": [{"url": "http://127.0.0.1:9/base", "weight": 1}],
             "connect_timeout": "5s", "http_version": "auto", "verifies_tls": true,
         })

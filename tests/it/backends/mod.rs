@@ -5,9 +5,10 @@ mod discovery;
 mod health;
 mod killed;
 mod reload;
+mod shown;
 
 use serde_json::{Value, json};
-use standin::gateway::BackendReport;
+use standin::telemetry::BackendReport;
 
 use crate::support::{Client, Gateway, Reply, Setup, Upstream, until};
 

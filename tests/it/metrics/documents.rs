@@ -22,8 +22,19 @@ async fn everything() -> String {
             Reply::chat("spare", "Hello")
         }
     });
+    let spare = Upstream::start().await;
+    let backends = format!(
+        "backends: [{{url: {}}}, {{url: {}}}]",
+        upstream.url(),
+        spare.url()
+    );
     let gateway = Setup::new()
         .endpoint_with("openai", &upstream.url(), "max_concurrent: 8")
+        .bare_endpoint(
+            "several",
+            &format!("{backends}\napi_keys: [{{env: a}}, {{env: b}}]"),
+        )
+        .default_endpoint("several")
         .chain(
             &[("m", "openai"), ("spare", "openai")],
             "suspend_duration: 60",
