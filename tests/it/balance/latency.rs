@@ -27,7 +27,7 @@ fn start(upstream: &Upstream, fields: &str) -> Gateway {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_each_two_the_quicker_one() {
     let upstream = Upstream::start().await;
-    for (model, millis) in MODELS.into_iter().zip([0, 100, 400]) {
+    for (model, millis) in MODELS.into_iter().zip([0, 60, 300]) {
         let reply = Reply::chat(model, "Hello.").delayed(Duration::from_millis(millis));
         upstream.on_model(model, reply);
     }
@@ -40,16 +40,16 @@ async fn of_each_two_the_quicker_one() {
     let slow = upstream.count_for("slow");
     assert_eq!(slow, 1);
     let shares = [("quick", 2.0 / 3.0), ("middling", 1.0 / 3.0)];
-    let mut seen = spread_of(&gateway, 3_000, |_| ask("any")).await;
+    let mut seen = spread_of(&gateway, 10_000, |_| ask("any")).await;
     if !is_fair(&seen, &shares) {
         // Chance is out of three standard deviations once in 370 times.
-        seen = spread_of(&gateway, 3_000, |_| ask("any")).await;
+        seen = spread_of(&gateway, 10_000, |_| ask("any")).await;
     }
     assert!(is_fair(&seen, &shares), "{seen:?}");
-    // By chance alone it would be a thousand; a few are measurements, or moments in which the machine
+    // By chance alone it would be a third of them; a few are measurements, or moments in which the machine
     // held the others up.
     let measured_again = upstream.count_for("slow") - slow;
-    assert!(measured_again <= 60, "{measured_again}");
+    assert!(measured_again <= 200, "{measured_again}");
 }
 
 /// What counts of a stream is its first token, not its head nor its end.
