@@ -223,7 +223,7 @@ async fn without_a_token_the_page_says_how_to_get_one() {
     let mut browser = Browser::new(&gateway);
     let page = browser.get("/console/sign-in").await;
     assert!(
-        page.text().contains("standin key --name ops"),
+        page.text().contains("standin key --admin --name ops"),
         "{}",
         page.text()
     );
