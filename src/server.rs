@@ -44,7 +44,8 @@ use self::upgrade::Predecessor;
 use crate::admin::{Reloads, Tokens};
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
-    BackendService, Connections, Front, Gateway, Links, Proxy, Resolver, SystemResolver, TableError,
+    BackendService, Connections, Front, Gateway, HTTP2_STREAMS, Links, Proxy, Resolver,
+    SystemResolver, TableError,
 };
 use crate::telemetry::{AccessLog, AccessLogPath, Recent};
 
@@ -380,9 +381,6 @@ fn log_path(path: &config::AccessLogPath) -> AccessLogPath {
 
 /// Requests that the admin API shows.
 const RECENT: usize = 256;
-
-/// Streams of one client's HTTP/2 connection at once.
-const HTTP2_STREAMS: u32 = 256;
 
 /// Bytes of one HTTP/2 request's headers.
 const HTTP2_HEADERS: u32 = 64 << 10;

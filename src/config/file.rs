@@ -70,7 +70,9 @@ shape! {
         request_body_total: Duration,
         response_body: Size,
         keepalive_timeout: Duration,
+        response_write_timeout: Duration,
         connections: u64,
+        requests_per_connection: u64,
     }
 }
 

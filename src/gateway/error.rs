@@ -27,6 +27,8 @@ pub(super) enum Failure {
     Exhausted(Exhausted),
     /// The caller is no longer there.
     ClientGone,
+    /// The caller takes nothing of its answer.
+    ClientStalled,
     /// The answer had begun, and can't be completed: what is left is to end it so that nobody can
     /// take it for whole.
     Broken,
@@ -39,6 +41,7 @@ impl Failure {
             Self::Rejected(rejection) => rejection.code,
             Self::Exhausted(exhausted) => exhausted.code,
             Self::ClientGone => "client_gone",
+            Self::ClientStalled => "client_stalled",
             Self::Broken => "stream_broken",
         }
     }
@@ -57,8 +60,11 @@ impl From<Exhausted> for Failure {
 }
 
 impl From<Gone> for Failure {
-    fn from(_: Gone) -> Self {
-        Self::ClientGone
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Left => Self::ClientGone,
+            Gone::Stalled => Self::ClientStalled,
+        }
     }
 }
 
@@ -311,7 +317,7 @@ pub(super) fn answer(failure: &Failure, dialect: Dialect) -> Option<ErrorAnswer>
                 attempts: Some(&exhausted.attempts),
             },
         ),
-        Failure::ClientGone | Failure::Broken => return None,
+        Failure::ClientGone | Failure::ClientStalled | Failure::Broken => return None,
     };
     if dialect == Dialect::Bedrock {
         headers.push((AMAZON_TYPE, HeaderValue::from_static(amazon_type(status))));

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! accept ── past `connections`? closed
-//!    ├─ ALPN h2, or its preface on an h2c listener ──> Pingora
+//!    ├─ ALPN h2, or its preface on an h2c listener ──> http2, Pingora
 //!    └─ HTTP/1.1: first byte ── head ── checked ── direct, or Pingora ── answer ─┐
 //!            ▲  keepalive_timeout │ request_head_timeout -> 408       │
 //!            └────────────────────┴───────────────────────────────────┘
@@ -20,6 +20,8 @@
 
 mod direct;
 mod framing;
+mod http2;
+mod strict_chunks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,6 +40,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::framing::{MAX_HEAD, Refusal};
+pub use self::http2::HTTP2_STREAMS;
+use self::http2::Http2;
+pub(super) use self::strict_chunks::MalformedChunks;
+use self::strict_chunks::StrictChunks;
 use super::client::peer;
 use super::proxy::Proxy;
 use super::shared::Gateway;
@@ -190,7 +196,10 @@ impl ServerApp for Front {
             _ => Ok(false),
         };
         match http2 {
-            Ok(true) => return self.proxy.process_new(stream, shutdown).await,
+            Ok(true) => {
+                let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
+                Http2::serve(proxy, stream, &limits, deadline, shutdown).await;
+            }
             Ok(false) => self.serve_http1(stream, deadline, shutdown).await,
             Err(unread) => self.give_up(stream, unread).await,
         }
@@ -249,7 +258,7 @@ impl Front {
     ) {
         let mut closing = self.connections.idle_closing();
         let mut head_timeout = None;
-        loop {
+        for served in 1.. {
             let head = read_head(&mut stream, deadline, head_timeout, &mut closing).await;
             let (mut read, length) = match head {
                 Ok(head) => head,
@@ -257,11 +266,12 @@ impl Front {
             };
             let table = self.gateway.table();
             let limits = table.snapshot.limits;
+            let last = served >= limits.requests_per_connection;
             let idle = match direct::take_request(&table, &mut read, length) {
                 Some(request) => {
-                    direct::serve_request(&self.gateway, table, stream, request, read).await
+                    direct::serve_request(&self.gateway, table, stream, request, read, last).await
                 }
-                None => Box::pin(self.proxied(stream, read, shutdown)).await,
+                None => Box::pin(self.proxied(stream, read, length, last, shutdown)).await,
             };
             let Some(idle) = idle else {
                 return;
@@ -272,18 +282,32 @@ impl Front {
         }
     }
 
-    /// Serves a request whose head, and perhaps more, is in `read`, by Pingora.
+    /// Serves a request whose head of `length` bytes, and perhaps more, is in `read`, by Pingora; the `last`
+    /// one of its connection.
     async fn proxied(
         &self,
         stream: Stream,
-        read: BytesMut,
+        mut read: BytesMut,
+        length: usize,
+        last: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        let chunked = framing::is_chunked(&read[..length]);
+        let stream: Stream = if chunked {
+            Box::new(StrictChunks::new(stream, read.split_off(length)))
+        } else {
+            stream
+        };
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(read);
+        session.set_keepalive_reuses_remaining(last.then_some(0));
         let served = self.proxy.process_new_http(session, shutdown).await;
         let (idle, _) = served.map(ReusedHttpStream::consume)?;
-        Some(idle)
+        if chunked {
+            StrictChunks::unwrap(idle)
+        } else {
+            Some(idle)
+        }
     }
 
     /// Closes a connection that brings no request; where there was part of one it is told why, and

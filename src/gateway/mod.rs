@@ -72,7 +72,7 @@ mod table;
 pub use backends::{BackendService, Resolver, SystemResolver};
 pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
-pub use front::{Connections, Front};
+pub use front::{Connections, Front, HTTP2_STREAMS};
 pub use proxy::{Proxy, RequestContext};
 pub use shared::Gateway;
 pub use table::{Table, TableError};

@@ -68,6 +68,10 @@ impl ProxyHttp for Proxy {
         if self.0.is_draining() {
             session.as_downstream_mut().set_keepalive(None);
         }
+        let patience = ctx.table.snapshot.limits.response_write_timeout;
+        session
+            .as_downstream_mut()
+            .set_write_timeout(Some(patience));
         match serve(&self.0, &mut Client::pingora(session), ctx).await {
             Ok(Served::Answered) => Ok(true),
             Ok(Served::PassOn(endpoint, address)) => {
@@ -282,7 +286,9 @@ impl RequestContext {
     /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.
     fn fail(&mut self, failure: Failure) -> Box<Error> {
         let source = match failure {
-            Failure::Rejected(_) | Failure::ClientGone => ErrorSource::Downstream,
+            Failure::Rejected(_) | Failure::ClientGone | Failure::ClientStalled => {
+                ErrorSource::Downstream
+            }
             Failure::Exhausted(_) | Failure::Broken => ErrorSource::Upstream,
         };
         self.failure = Some(failure);
@@ -292,6 +298,9 @@ impl RequestContext {
     /// What an error of Pingora's own path amounts to.
     fn native_failure(&mut self, error: &Error) -> Failure {
         if *error.esource() == ErrorSource::Downstream {
+            if *error.etype() == ErrorType::WriteTimedout {
+                return Failure::ClientStalled;
+            }
             let unreadable = Unreadable::of(error);
             return body::failed_read(unreadable, &self.table.snapshot.limits);
         }

@@ -81,8 +81,12 @@ pub struct Limits {
     pub response_body: usize,
     /// From the end of an answer to the first byte of the next request on the connection.
     pub keepalive_timeout: Duration,
+    /// Between two writes of an answer: a client that takes nothing of it for so long is cut.
+    pub response_write_timeout: Duration,
     /// Client connections at once; past it new ones are closed.
     pub connections: usize,
+    /// Requests on one client connection; with the last answer it is closed.
+    pub requests_per_connection: u64,
 }
 
 impl Default for Limits {
@@ -95,7 +99,9 @@ impl Default for Limits {
             request_body_total: Duration::from_secs(120),
             response_body: 8 << 20,
             keepalive_timeout: Duration::from_secs(75),
+            response_write_timeout: Duration::from_secs(60),
             connections: 20_000,
+            requests_per_connection: 10_000,
         }
     }
 }

@@ -12,6 +12,7 @@ const REQUEST_BODY: RangeInclusive<Size> = Size(1)..=Size(16 << 30);
 const BUFFERED_BODIES: RangeInclusive<Size> = Size(1)..=Size(1 << 40);
 const RESPONSE_BODY: RangeInclusive<Size> = Size(1)..=Size(1 << 30);
 const CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
+const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 
 /// The limits, with defaults for what is not written.
 pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>) -> Limits {
@@ -76,6 +77,17 @@ pub(super) fn limits(field: &Field<file::Limits>, place: Place<'_>) -> Limits {
             "keepalive_timeout",
             default.keepalive_timeout,
         ),
+        response_write_timeout: timeout(
+            &limits.response_write_timeout,
+            "response_write_timeout",
+            default.response_write_timeout,
+        ),
+        requests_per_connection: within(
+            &limits.requests_per_connection,
+            place.field("requests_per_connection"),
+            &REQUESTS,
+        )
+        .unwrap_or(default.requests_per_connection),
         connections: connections
             .and_then(|number| number.try_into().ok())
             .unwrap_or(default.connections),

@@ -582,7 +582,9 @@ fn limits_and_the_log_arrive() {
         ("limits.request_body_total", json!("3s")),
         ("limits.response_body", json!(65536)),
         ("limits.keepalive_timeout", json!("4s")),
+        ("limits.response_write_timeout", json!("5s")),
         ("limits.connections", json!(7)),
+        ("limits.requests_per_connection", json!(9)),
         (
             "observability.access_log",
             json!({"path": "off", "format": "json", "sample": 0.25}),
@@ -602,9 +604,10 @@ fn limits_and_the_log_arrive() {
         limits.request_body_timeout,
         limits.request_body_total,
         limits.keepalive_timeout,
+        limits.response_write_timeout,
     ];
-    assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_secs));
-    assert_eq!(limits.connections, 7);
+    assert_eq!(timeouts, [1, 2, 3, 4, 5].map(Duration::from_secs));
+    assert_eq!((limits.connections, limits.requests_per_connection), (7, 9));
     assert_eq!(
         (access_log.path, access_log.sample),
         (AccessLogPath::Off, 0.25)

@@ -20,6 +20,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version, header};
@@ -27,6 +28,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::{Gone, Unreadable};
 use crate::gateway::admit::content_length;
@@ -50,6 +52,9 @@ pub(in crate::gateway) struct Http1 {
     /// The answer's head, until it leaves.
     head: Vec<u8>,
     body_written: u64,
+    write_timeout: Duration,
+    /// The caller has taken nothing for too long.
+    stalled: bool,
 }
 
 /// What is left of the request's body.
@@ -73,11 +78,13 @@ enum Answer {
 }
 
 impl Http1 {
-    /// A request whose head has been read and found clear; `buffer` is what came with it.
+    /// A request whose head has been read and found clear; `buffer` is what came with it. Its caller may
+    /// take nothing of the answer for as long as `write_timeout`.
     pub(in crate::gateway) fn new(
         stream: Stream,
         request: Box<RequestHeader>,
         buffer: BytesMut,
+        write_timeout: Duration,
     ) -> Self {
         let headers = &request.headers;
         let body = if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -100,6 +107,8 @@ impl Http1 {
             status: None,
             head: Vec::new(),
             body_written: 0,
+            write_timeout,
+            stalled: false,
         }
     }
 
@@ -202,7 +211,7 @@ impl Http1 {
     /// Waits until the caller leaves; or comes back when it sends what nobody has asked for.
     pub(super) async fn early_or_gone(&mut self) -> Result<(), Gone> {
         if self.buffer.is_empty() {
-            self.fill().await.map_err(|_| Gone)?;
+            self.fill().await.map_err(|_| Gone::Left)?;
         }
         Ok(())
     }
@@ -215,7 +224,7 @@ impl Http1 {
                 .await?;
             self.stream.flush().await
         };
-        told.await.map_err(|_| Gone)
+        told.await.map_err(|_| Gone::Left)
     }
 
     /// Begins an answer. Its head leaves with the first piece of its body, or with [`Self::flush`].
@@ -296,6 +305,9 @@ impl Http1 {
     /// Closes the connection, also where an answer has not ended.
     pub(super) async fn shutdown(&mut self) {
         self.keep_alive = false;
+        if self.stalled {
+            return;
+        }
         // Who has left needn't be told.
         let _ = self.flush().await;
         let _ = self.stream.shutdown().await;
@@ -306,10 +318,18 @@ impl Http1 {
         let head = std::mem::take(&mut self.head);
         let mut slices = [&head[..], pieces[0], pieces[1], pieces[2]].map(IoSlice::new);
         let mut left = &mut slices[..];
-        let sent = poll_fn(|context| poll_send(&mut self.stream, context, &mut left)).await;
-        sent.map_err(|_| {
+        // Mostly the kernel takes all of it at once, and nobody needs a timer.
+        let at_once = poll_fn(|context| {
+            let polled = poll_send(&mut self.stream, context, &mut left);
+            Poll::Ready(polled)
+        });
+        let sent = match at_once.await {
+            Poll::Ready(sent) => sent.map_err(|_| Gone::Left),
+            Poll::Pending => send_slowly(&mut self.stream, left, self.write_timeout).await,
+        };
+        sent.inspect_err(|gone| {
             self.keep_alive = false;
-            Gone
+            self.stalled = *gone == Gone::Stalled;
         })
     }
 }
@@ -339,6 +359,32 @@ async fn read_length(
         Ok(0) | Err(_) => Err(Unreadable::Gone),
         Ok(read) => Ok(read),
     }
+}
+
+/// Sends to a caller that doesn't take all at once, but something within each `write_timeout`.
+async fn send_slowly(
+    stream: &mut Stream,
+    mut left: &mut [IoSlice<'_>],
+    write_timeout: Duration,
+) -> Result<(), Gone> {
+    loop {
+        let before = length(left);
+        let step = poll_fn(|context| match poll_send(stream, context, &mut left) {
+            Poll::Ready(sent) => Poll::Ready(sent.map(|()| true)),
+            Poll::Pending if length(left) < before => Poll::Ready(Ok(false)),
+            Poll::Pending => Poll::Pending,
+        });
+        match timeout(write_timeout, step).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => {}
+            Ok(Err(_)) => return Err(Gone::Left),
+            Err(_) => return Err(Gone::Stalled),
+        }
+    }
+}
+
+fn length(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
 }
 
 fn poll_send(

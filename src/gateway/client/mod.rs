@@ -3,7 +3,9 @@
 mod http1;
 
 use std::future::{Future, pending};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -11,9 +13,13 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub(super) use self::http1::Http1;
+use super::front::MalformedChunks;
+
+/// How long telling a caller of the end may take.
+const TO_SHUT_DOWN: Duration = Duration::from_secs(1);
 
 /// Why a wait ended before what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +32,22 @@ pub(super) enum Interrupted {
 
 /// Nobody takes what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(super) enum Gone {
+    /// The caller closed its connection, or reset its stream.
+    Left,
+    /// It is there, and has taken nothing for as long as it may.
+    Stalled,
+}
+
+impl Gone {
+    /// What an error of Pingora's means.
+    pub(super) fn of(error: &Error) -> Self {
+        match error.etype() {
+            ErrorType::WriteTimedout => Self::Stalled,
+            _ => Self::Left,
+        }
+    }
+}
 
 /// Why a request's body can't be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +166,7 @@ impl<'a> Client<'a> {
         let keepalive = session.get_keepalive();
         let written = session.write_continue_response().await;
         session.set_keepalive(keepalive);
-        written.map_err(|_| Gone)
+        written.map_err(|error| Gone::of(&error))
     }
 
     /// The connection ends with this answer.
@@ -172,7 +193,7 @@ impl<'a> Client<'a> {
         match &mut self.session {
             Session::Pingora(session) => {
                 let written = session.write_response_header(head).await;
-                written.map_err(|_| Gone)
+                written.map_err(|error| Gone::of(&error))
             }
             Session::Http1(http1) => {
                 http1.write_head(&head);
@@ -186,7 +207,7 @@ impl<'a> Client<'a> {
         match &mut self.session {
             Session::Pingora(session) => {
                 let written = session.write_response_body(piece, last).await;
-                written.map_err(|_| Gone)
+                written.map_err(|error| Gone::of(&error))
             }
             Session::Http1(http1) => http1.write(&piece, last).await,
         }
@@ -197,7 +218,7 @@ impl<'a> Client<'a> {
         match &mut self.session {
             Session::Pingora(session) if session.is_http2() => {
                 let written = session.write_response_trailers(trailers).await;
-                written.map_err(|_| Gone)
+                written.map_err(|error| Gone::of(&error))
             }
             // It has no way to send them.
             Session::Pingora(_) => self.write(Bytes::new(), true).await,
@@ -208,7 +229,10 @@ impl<'a> Client<'a> {
     /// Cuts the answer off.
     pub(super) async fn shutdown(&mut self) {
         match &mut self.session {
-            Session::Pingora(session) => session.shutdown().await,
+            // A caller that takes nothing may not take its end, either.
+            Session::Pingora(session) => {
+                let _ = timeout(TO_SHUT_DOWN, session.shutdown()).await;
+            }
             Session::Http1(http1) => http1.shutdown().await,
         }
     }
@@ -222,7 +246,7 @@ impl<'a> Client<'a> {
     ) -> Result<T, Interrupted> {
         if let Session::Http1(http1) = &mut self.session {
             let flushed = http1.flush().await;
-            flushed.map_err(|Gone| Interrupted::ClientGone)?;
+            flushed.map_err(|_| Interrupted::ClientGone)?;
         }
         let too_late = async {
             match deadline {
@@ -269,7 +293,17 @@ impl Unreadable {
         match error.etype() {
             ErrorType::ReadTimedout => Self::TooSlow,
             ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Self::Malformed,
+            _ if is_malformed(error) => Self::Malformed,
             _ => Self::Gone,
         }
     }
+}
+
+/// Whether it was the body's framing that ended the reading of it.
+fn is_malformed(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    let inner = cause.and_then(io::Error::get_ref);
+    inner
+        .and_then(|inner| inner.downcast_ref::<MalformedChunks>())
+        .is_some()
 }

@@ -65,16 +65,19 @@ fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
         && !request.headers.iter().any(upgrades)
 }
 
-/// Serves a request to its end: the connection, where it can be used again.
+/// Serves a request to its end, the `last` one of its connection: the connection, where it can be used
+/// again.
 pub(super) async fn serve_request(
     gateway: &Gateway,
     table: Arc<Table>,
     stream: Stream,
     request: Box<RequestHeader>,
     read: BytesMut,
+    last: bool,
 ) -> Option<Stream> {
-    let mut http1 = Http1::new(stream, request, read);
-    if gateway.is_draining() {
+    let patience = table.snapshot.limits.response_write_timeout;
+    let mut http1 = Http1::new(stream, request, read, patience);
+    if last || gateway.is_draining() {
         http1.close_after();
     }
     let mut ctx = RequestContext::new(gateway, table);

@@ -103,6 +103,13 @@ pub(super) fn problem(head: &[u8]) -> Option<Refusal> {
     problem_of_place(&request).or_else(|| problem_of_length(&request))
 }
 
+/// Whether a head in which there is no problem says that the body comes in chunks.
+pub(super) fn is_chunked(head: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = Request::new(&mut headers);
+    request.parse(head).is_ok() && values(&request, "transfer-encoding").next().is_some()
+}
+
 /// Whether it is unclear where the request goes.
 fn problem_of_place(request: &Request<'_, '_>) -> Option<Refusal> {
     let mut hosts = values(request, "host");

@@ -23,7 +23,7 @@ pub enum RequestOutcome {
     Failed,
     /// The answer had begun and could not be completed.
     Broken,
-    /// The caller left first.
+    /// The caller left first, or took nothing of its answer.
     ClientGone,
 }
 
@@ -45,7 +45,7 @@ impl RequestOutcome {
     /// The outcome that a record tells of.
     pub fn of(record: &RequestRecord) -> Self {
         match (record.error, record.status) {
-            (Some("client_gone"), _) | (None, None) => Self::ClientGone,
+            (Some("client_gone" | "client_stalled"), _) | (None, None) => Self::ClientGone,
             (Some("stream_broken"), _) => Self::Broken,
             (Some("all_targets_suspended"), _) => Self::Suspended,
             (Some("all_targets_failed" | "endpoint_failed"), _) => Self::Failed,

@@ -1,6 +1,9 @@
 //! What keeps the gateway, and those behind it, standing: limits, floods, faults and secrets.
 
 mod concurrency;
+mod connections;
+mod desync;
+mod http2;
 
 use serde_json::{Value, json};
 
