@@ -252,3 +252,86 @@ impl<'a> KeyRing<'a> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::judge::{Reason, TargetFault};
+    use crate::policy::{Environment, Pair};
+
+    fn keys(now: Instant) -> Keys {
+        let states = Suspensions::new(now);
+        let state = |model: &str| {
+            states.resolve(&Pair {
+                environment: Environment::Production,
+                endpoint: "many".into(),
+                model: model.into(),
+            })
+        };
+        Keys {
+            shown: Box::new([ShownKey::default(), ShownKey::default()]),
+            several: Some(Several {
+                turns: Turns::new(&[1, 1]),
+                states: Box::new([state("a"), state("b")]),
+            }),
+        }
+    }
+
+    fn refused(wish: Option<Duration>) -> Verdict {
+        Verdict {
+            outcome: Outcome::TargetFault(TargetFault {
+                wish,
+                about_key: true,
+                ..TargetFault::default()
+            }),
+            reason: Reason::Status(http::StatusCode::TOO_MANY_REQUESTS),
+            message: None,
+        }
+    }
+
+    #[test]
+    fn a_key_comes_back_by_one_request_that_tries_it() {
+        let start = Instant::now();
+        let keys = keys(start);
+        let first = |now| KeyRing::new(&keys, || now);
+        let second = Duration::from_secs(1);
+        let mut ring = first(start);
+        assert_eq!(ring.current(), 0);
+        assert!(ring.refuse(&refused(Some(30 * second)), None, || start));
+        assert_eq!(ring.current(), 1);
+        ring.accept();
+        for _ in 0..3 {
+            assert_eq!(first(start + 29 * second).current(), 1);
+        }
+
+        let back = start + 31 * second;
+        let rings: Vec<_> = (0..4).map(|_| first(back)).collect();
+        let probes = rings.iter().filter(|ring| ring.current() == 0);
+        assert_eq!(probes.count(), 1);
+        drop(rings);
+        // Nobody has decided: another one tries.
+        let mut probe = (0..2).map(|_| first(back)).find(|ring| ring.current() == 0);
+        probe.as_mut().unwrap().accept();
+        let sent: Vec<_> = (0..4).map(|_| first(back).current()).collect();
+        assert_eq!(sent.iter().sum::<usize>(), 2, "{sent:?}");
+    }
+
+    #[test]
+    fn while_all_are_set_aside_the_soonest_is_sent() {
+        let start = Instant::now();
+        let keys = keys(start);
+        let mut ring = KeyRing::new(&keys, || start);
+        assert!(ring.refuse(&refused(Some(Duration::from_secs(9))), None, || start));
+        assert!(!ring.refuse(&refused(Some(Duration::from_secs(5))), None, || start));
+        assert_eq!(keys.first_back(start), Some(start + Duration::from_secs(5)));
+        assert_eq!(KeyRing::new(&keys, || start).current(), 1);
+    }
+
+    #[test]
+    fn without_a_word_it_is_a_minute() {
+        let hours = Duration::from_secs(7200);
+        assert_eq!(aside_for(None, None), ASIDE);
+        assert_eq!(aside_for(None, Some(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(aside_for(None, Some(hours)), LONGEST);
+    }
+}
