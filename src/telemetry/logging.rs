@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `RUST_LOG` says what is shown, as in other Rust programs (`RUST_LOG=debug`,
-//! `RUST_LOG=warn,pingora_core=debug`); without it that is `warn,standin=info`.
+//! `RUST_LOG=warn,pingora_core=debug`); without it that is
+//! `warn,standin=info,pingora_load_balancing=info`: the last tells of backends that are back.
 //!
 //! Pingora logs at level `error` what any client can cause from outside: a port scan is a failed
 //! handshake, a browser that is closed is an error of the downstream. Of each of these there is
@@ -78,6 +79,7 @@ fn default_filter() -> Filter {
     env_filter::Builder::new()
         .filter_level(LevelFilter::Warn)
         .filter_module("standin", LevelFilter::Info)
+        .filter_module("pingora_load_balancing", LevelFilter::Info)
         .build()
 }
 
@@ -173,6 +175,7 @@ mod tests {
             (Level::Debug, "standin::server", false),
             (Level::Warn, "pingora_pool::connection", true),
             (Level::Info, "pingora_core::server", false),
+            (Level::Info, "pingora_load_balancing", true),
         ] {
             let line = shown(None, level, target, "message");
             assert_eq!(line.is_some(), expected, "{level} {target}");
