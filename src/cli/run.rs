@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
 use super::console::{Console, Exit};
 use crate::server::{self, RunOptions};
 use crate::telemetry::logging;
@@ -24,9 +26,22 @@ pub(super) struct Arguments {
     /// Take the listening sockets over from the process that runs, which then finishes what it has.
     #[arg(long)]
     upgrade: bool,
+
+    /// Let the system write core dumps, and let debuggers in: both can read every key.
+    #[arg(long)]
+    core_dumps: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
+    // Before there is a secret to be read.
+    if !arguments.core_dumps
+        && let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    {
+        console.complain(&format!(
+            "standin: core dumps can't be forbidden: {error}\n"
+        ));
+        return Exit::Refused;
+    }
     let Some(configuration) = console.load(&arguments.conf) else {
         return Exit::Refused;
     };
@@ -34,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
     // In the background the process has another folder, and both are needed again.
     let conf = absolute(&arguments.conf);
     let options = RunOptions {
-        next: next(&conf, arguments.daemon),
+        next: next(&conf, arguments),
         conf_path: Some(conf),
         daemon: arguments.daemon,
         upgrade: arguments.upgrade,
@@ -50,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
 
 /// The command line that follows this one: the same with `--upgrade`, and the program at the path
 /// that this one was called by, whatever is installed there then.
-fn next(conf: &Path, daemon: bool) -> Vec<OsString> {
+fn next(conf: &Path, arguments: &Arguments) -> Vec<OsString> {
     let called = std::env::args_os()
         .next()
         .map_or_else(PathBuf::new, PathBuf::from);
@@ -58,8 +73,11 @@ fn next(conf: &Path, daemon: bool) -> Vec<OsString> {
     let is_path = called.components().count() > 1;
     let program = if is_path { absolute(&called) } else { called };
     let mut command = vec![program.into(), "run".into(), "--conf".into(), conf.into()];
-    if daemon {
-        command.push("--daemon".into());
+    for (given, option) in [
+        (arguments.daemon, "--daemon"),
+        (arguments.core_dumps, "--core-dumps"),
+    ] {
+        command.extend(given.then(|| option.into()));
     }
     command.push("--upgrade".into());
     command

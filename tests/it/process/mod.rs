@@ -3,6 +3,7 @@
 mod commands;
 mod daemon;
 mod ending;
+mod exhaustion;
 mod reload;
 mod secrets;
 mod starting;
