@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::string::plain_run;
 use super::{ModelFieldError as E, find_model, properties, splice};
 
 /// The name that is found, once all properties were checked.
@@ -330,24 +331,17 @@ fn nesting_is_limited_to_that_of_serde_json() {
 
 #[test]
 fn a_plain_run_ends_at_every_special_byte_in_every_place() {
-    for length in 0..40 {
+    // Short ones, those that become long, and those that end within a block.
+    for length in (0..40).chain(120..140).chain(300..310) {
         for byte in 0..=u8::MAX {
             let special = byte < b' ' || byte == b'"' || byte == b'\\';
-            let mut bytes = vec![byte; 64];
+            let mut bytes = vec![byte; 640];
             bytes[..length].fill(b'~');
-            let expected = if special { length } else { 64 };
-            assert_eq!(
-                super::string::plain_run(&bytes),
-                expected,
-                "{byte:#x} at {length}"
-            );
+            let expected = if special { length } else { 640 };
+            assert_eq!(plain_run(&bytes), expected, "{byte:#x} at {length}");
             bytes.truncate(length + 1);
             let expected = if special { length } else { length + 1 };
-            assert_eq!(
-                super::string::plain_run(&bytes),
-                expected,
-                "{byte:#x} last at {length}"
-            );
+            assert_eq!(plain_run(&bytes), expected, "{byte:#x} last at {length}");
         }
     }
 }
