@@ -12,14 +12,20 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use super::sessions::Visitor;
 use crate::admin::State as Shared;
 
-/// The places of the navigation: path and words.
-const PLACES: &[(&str, &str)] = &[("/console/policies", "Policies")];
+/// The places of the navigation: path, words, and what the paths of its other pages begin with.
+const PLACES: &[(&str, &str, &[&str])] = &[(
+    "/console/policies",
+    "Policies",
+    &["/console/policy/", "/console/revisions"],
+)];
 
 /// What stands around a page: an extractor for whoever is signed in.
 pub(super) struct Frame {
     pub(super) visitor: Visitor,
     /// Left by what was done before.
     pub(super) notice: Option<Notice>,
+    /// Whether htmx asks, for a page that is there.
+    pub(super) is_htmx: bool,
     /// Where among the [`PLACES`] it is.
     path: String,
     /// The id of what gets the focus, and what is said aloud, once the page stands.
@@ -49,6 +55,7 @@ impl FromRequestParts<Arc<Shared>> for Frame {
         Ok(Self {
             notice: notice.map(|words| Notice::good(&words)),
             visitor,
+            is_htmx: is_htmx(&parts.headers),
             path: parts.uri.path().to_owned(),
             focus: String::new(),
             said: String::new(),
@@ -59,10 +66,13 @@ impl FromRequestParts<Arc<Shared>> for Frame {
 impl Frame {
     /// The navigation.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
-        PLACES.iter().map(|&(path, words)| Place {
-            path,
-            words,
-            here: self.path.starts_with(path),
+        PLACES.iter().map(|&(path, words, others)| {
+            let mut begins = [path].into_iter().chain(others.iter().copied());
+            Place {
+                path,
+                words,
+                here: begins.any(|begin| self.path.starts_with(begin)),
+            }
         })
     }
 }
@@ -87,6 +97,11 @@ impl Notice {
     /// Something is in the way.
     pub(super) fn warning(words: &str) -> Self {
         Self::new("warning", words)
+    }
+
+    /// Something was not done.
+    pub(super) fn bad(words: &str) -> Self {
+        Self::new("bad", words)
     }
 
     fn new(kind: &'static str, words: &str) -> Self {
@@ -146,7 +161,6 @@ pub(super) fn page_with(status: StatusCode, template: &impl Template) -> Respons
 }
 
 /// Goes to another page, whole.
-#[expect(dead_code, reason = "for the pages that change something")]
 pub(super) fn go(headers: &HeaderMap, path: &str) -> Response {
     match HeaderValue::try_from(path) {
         Ok(path) if is_htmx(headers) => {

@@ -17,9 +17,14 @@
 //! - An answer to a form that is wrong is the form again, with all that was typed.
 
 mod assets;
+mod changes;
+mod diff;
 mod frame;
 mod gate;
 mod policies;
+mod question;
+mod revisions;
+mod sent;
 mod sessions;
 mod sign_in;
 mod tries;
@@ -71,6 +76,7 @@ pub(super) struct Peer {
 pub(super) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
     let pages = Router::new()
         .merge(policies::routes())
+        .merge(revisions::routes())
         .route("/console/sign-out", axum::routing::post(sign_in::sign_out))
         .route("/console/{*rest}", get(frame::nothing_here))
         .method_not_allowed_fallback(frame::nothing_here)

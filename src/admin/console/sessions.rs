@@ -104,10 +104,6 @@ impl Sessions {
     }
 
     /// Something to tell on the next page.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the pages that change something")
-    )]
     pub(super) fn leave_notice(&self, visitor: &Visitor, notice: String) {
         if let Some(session) = self.lock().get_mut(&visitor.session) {
             session.notice = Some(notice);

@@ -184,7 +184,8 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| Refused::Broken(error.to_string()))
 }
 
-fn diff(before: &str, after: &str) -> String {
+/// What differs, as a unified diff.
+pub(super) fn diff(before: &str, after: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
     diff.unified_diff()
         .context_radius(3)

@@ -146,6 +146,13 @@ impl Store {
         }
     }
 
+    /// The text that had this tag, where it is a revision.
+    pub(in crate::admin) fn revision_of(&self, tag: &Tag) -> Result<Option<String>, Unwritable> {
+        let revisions = self.revisions()?;
+        let revision = revisions.iter().find(|revision| revision.tag == tag.0);
+        revision.map_or(Ok(None), |revision| self.revision(revision.number))
+    }
+
     /// Keeps a text that was found, unless it is the latest revision already.
     pub(super) fn keep_if_new(&self, text: &str) -> Result<(), Unwritable> {
         let latest = self.revisions()?.into_iter().next();

@@ -6,19 +6,25 @@
 //!                                                            read again: nothing else differs
 //! ```
 //!
-//! Comments, order and layout outside of the policy's own lines stay byte for byte. What is written
+//! Comments, order and layout outside of the policy's own lines stay byte for byte. Where the new
+//! policy comes as fields and not as lines of its own (JSON), so do the comments of its fields that
+//! stay. What is written
 //! in a way that can't be changed line by line (`policies: {chat: …}` in braces) is refused and named.
 //! Whether the result is a good configuration is for [`parse_as`](super::parse_as) to say.
 
+mod merge;
 mod render;
 mod spots;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+use self::merge::Part;
 use self::render::{entry, list, name as rendered_name};
 use self::spots::{Kind, Spot};
+pub use self::written::{Written, fields_of, operation_names, policy_fields};
 use super::error::ConfigError;
 use super::yaml::{self, Node, Value};
 
@@ -167,13 +173,41 @@ fn put_where(
     if !may(&root) {
         return Err(EditError::Taken);
     }
-    let mut edits = vec![put(text, &root, name, body)?];
+    let mut attached = Vec::new();
     if let Some(operations) = operations {
-        attach(text, &root, name, operations, &mut edits)?;
+        attach(text, &root, name, operations, &mut attached)?;
     }
-    let after = applied(text, edits);
+    if let Some(mut edits) = merged(text, &root, name, body) {
+        edits.extend(attached.iter().cloned());
+        let after = applied(text, edits);
+        if check(&before, &after, name, Some(&body_tree)).is_ok() {
+            return Ok(after);
+        }
+    }
+    attached.push(put(text, &root, name, body)?);
+    let after = applied(text, attached);
     check(&before, &after, name, Some(&body_tree))?;
     Ok(after)
+}
+
+/// The changes of single fields that make a policy what `body` says, where it comes as fields;
+/// `None`: it is to be written as a whole.
+fn merged(text: &str, root: &Spot<'_>, name: &str, body: &str) -> Option<Vec<Edit>> {
+    let new = spots::read(body);
+    let old = root.field("policies")?.field(name)?;
+    let mut edits = Vec::new();
+    if new.flow {
+        let (old, new) = (
+            Part { text, spot: old },
+            Part {
+                text: body,
+                spot: &new,
+            },
+        );
+        merge::fields(old, new, &mut edits)?;
+        return Some(edits);
+    }
+    None
 }
 
 /// The text without a policy, and without its name in the operations.

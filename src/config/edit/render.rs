@@ -60,26 +60,40 @@ fn fields(text: &str, map: &Spot<'_>, indent: usize, to: &mut String) {
         return;
     };
     for (key, value) in entries {
-        let _ = write!(to, "{:indent$}{}:", "", scalar(text, key));
-        match &value.kind {
-            Kind::Map(inner) if inner.len() > 1 && !is_short(value) => {
-                to.push('\n');
-                fields(text, value, indent + 2, to);
-            }
-            Kind::List(items) if items.iter().any(|item| item.text().is_none()) => {
-                to.push('\n');
-                for item in items {
-                    let _ = writeln!(to, "{:indent$}  - {}", "", inline(text, item));
-                }
-            }
-            Kind::Map(inner) if inner.iter().any(|(_, value)| !is_scalar(value)) => {
-                to.push('\n');
-                fields(text, value, indent + 2, to);
-            }
-            _ => {
-                let _ = writeln!(to, " {}", inline(text, value));
+        to.push_str(&field(text, (key, value), indent));
+    }
+}
+
+/// A field, on a line or more.
+pub(super) fn field(text: &str, (key, value): (&Spot<'_>, &Spot<'_>), indent: usize) -> String {
+    let mut to = format!("{:indent$}{}:", "", scalar(text, key));
+    match &value.kind {
+        _ if fits_a_line(value) => {
+            let _ = writeln!(to, " {}", inline(text, value));
+        }
+        Kind::List(items) => {
+            to.push('\n');
+            for item in items {
+                let _ = writeln!(to, "{:indent$}  - {}", "", inline(text, item));
             }
         }
+        _ => {
+            to.push('\n');
+            fields(text, value, indent + 2, &mut to);
+        }
+    }
+    to
+}
+
+/// Whether a value is short enough for the line of its name.
+pub(super) fn fits_a_line(value: &Spot<'_>) -> bool {
+    match &value.kind {
+        Kind::Map(inner) => {
+            let simple = inner.iter().all(|(_, value)| is_scalar(value));
+            simple && (inner.len() <= 1 || is_short(value))
+        }
+        Kind::List(items) => items.iter().all(|item| item.text().is_some()),
+        Kind::Scalar { .. } | Kind::Alias => true,
     }
 }
 
@@ -96,7 +110,7 @@ fn is_short(spot: &Spot<'_>) -> bool {
 }
 
 /// A value on one line.
-fn inline(text: &str, spot: &Spot<'_>) -> String {
+pub(super) fn inline(text: &str, spot: &Spot<'_>) -> String {
     match &spot.kind {
         Kind::Scalar { .. } | Kind::Alias => scalar(text, spot),
         Kind::List(items) => {

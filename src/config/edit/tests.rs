@@ -226,3 +226,107 @@ fn spots_are_right_where_lines_and_characters_are_odd() {
     assert!(after.contains("  \"ä\": {x: \"ü😀\"} # ö\r\n"), "{after:?}");
     assert!(after.ends_with("    z: 1\nend: 1\r\n"), "{after:?}");
 }
+
+/// A policy as people comment it.
+const COMMENTED: &str = "\
+operations:
+  - path: /v1/chat/completions
+    policies: [chat]
+policies:
+  # For the shop.
+  chat:
+    # Who comes here.
+    match: [gpt-4o]   # and its relatives
+    production:
+      target: {model: gpt-4o, endpoint: openai}   # best
+      fallbacks:
+        # dear
+        - {model: large, endpoint: mistral}
+        - {model: small, endpoint: mistral}   # cheap
+    request_timeout: 30   # seconds
+    retries: 2
+# The end.
+";
+
+fn merged(fields: &str) -> String {
+    changed(
+        COMMENTED,
+        &put_policy(COMMENTED, "chat", fields, None).unwrap(),
+    )
+}
+
+const CHAIN: &str =
+    "fallbacks: [{model: large, endpoint: mistral}, {model: small, endpoint: mistral}]";
+
+#[test]
+fn fields_change_in_their_places_and_keep_their_comments() {
+    let policy = |target: &str, chain: &str, rest: &str| {
+        format!(
+            "{{match: [gpt-4o], production: {{target: {{model: {target}, endpoint: openai}}, {chain}}}, {rest}}}"
+        )
+    };
+    let same = policy("gpt-4o", CHAIN, "request_timeout: 30, retries: 2");
+    assert_eq!(merged(&same), "");
+    let other = policy("gpt-5", CHAIN, "request_timeout: 20s, retries: 2");
+    assert_eq!(
+        merged(&other),
+        "-      target: {model: gpt-4o, endpoint: openai}   # best
++      target: {model: gpt-5, endpoint: openai}   # best
+-    request_timeout: 30   # seconds
++    request_timeout: 20s   # seconds
+"
+    );
+    let without = policy("gpt-4o", CHAIN, "request_timeout: 30, suspend_duration: 5s");
+    assert_eq!(
+        merged(&without),
+        "-    retries: 2\n+    suspend_duration: 5s\n"
+    );
+}
+
+#[test]
+fn items_keep_their_comments_wherever_they_go() {
+    let chain = |items: &str| {
+        format!(
+            "{{match: [gpt-4o], production: {{target: {{model: gpt-4o, endpoint: openai}}, fallbacks: [{items}]}}, request_timeout: 30, retries: 2}}"
+        )
+    };
+    let (large, small) = (
+        "{model: large, endpoint: mistral}",
+        "{model: small, endpoint: mistral}",
+    );
+    let swapped = merged(&chain(&format!("{small}, {large}")));
+    assert_eq!(
+        swapped,
+        "+        - {model: small, endpoint: mistral}   # cheap
+-        - {model: small, endpoint: mistral}   # cheap
+"
+    );
+    let third = "{model: tiny, endpoint: openai}";
+    let added = merged(&chain(&format!("{large}, {third}, {small}")));
+    assert_eq!(added, "+        - {model: tiny, endpoint: openai}\n");
+    let replaced = merged(&chain(&format!("{third}, {small}")));
+    assert_eq!(
+        replaced,
+        "-        - {model: large, endpoint: mistral}\n+        - {model: tiny, endpoint: openai}\n"
+    );
+    assert_eq!(
+        merged(&chain(large)),
+        "-        - {model: small, endpoint: mistral}   # cheap\n"
+    );
+    assert!(merged(&chain("")).contains("+      fallbacks: []\n"));
+}
+
+#[test]
+fn what_is_written_is_read_and_written_again() {
+    let fields = policy_fields(COMMENTED, "chat").unwrap().unwrap();
+    assert_eq!(
+        put_policy(COMMENTED, "chat", &fields.to_string(), None).unwrap(),
+        COMMENTED
+    );
+    assert_eq!(fields_of(&fields.to_string()).unwrap(), fields);
+    assert_eq!(policy_fields(COMMENTED, "other").unwrap(), None);
+    let file = "operations:\n  - preset: openai\n    policies: [a]\n  - {path: /x, method: GET}\n";
+    let names = operation_names(file).unwrap();
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["with preset: openai", "GET /x"]);
+}

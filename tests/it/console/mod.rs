@@ -1,5 +1,6 @@
 //! The console: pages for those who operate the gateway, as a browser asks for them.
 
+mod policies;
 mod sign_in;
 
 use std::net::SocketAddr;

@@ -27,7 +27,7 @@
         if (event.oldIndex === event.newIndex) return;
         const button = document.getElementById(list.dataset.sortable);
         button.value = `${button.dataset.value}${event.newIndex}`;
-        button.form.requestSubmit(button);
+        button.click();
       },
     });
   }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::super::frame::{Frame, page};
+use super::edit::path_of;
 use crate::admin::State as Shared;
 use crate::admin::api::{PolicyNow, policies_in_use};
 use crate::gateway::suspension::Standing;
@@ -26,6 +27,12 @@ struct Policies {
 struct Row {
     now: PolicyNow,
     chains: Vec<ChainRow>,
+}
+
+impl Row {
+    fn path(&self) -> String {
+        path_of(&self.now.name)
+    }
 }
 
 struct ChainRow {
