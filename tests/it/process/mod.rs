@@ -247,3 +247,12 @@ async fn refused(address: SocketAddr) {
     let refused = || std::net::TcpStream::connect(address).is_err();
     until("connections to be refused", refused).await;
 }
+
+/// Where a process's admin listener is, once it has said so.
+async fn admin_address(process: &Process) -> SocketAddr {
+    const WORDS: &str = "admin: listening on ";
+    process.says(WORDS).await;
+    let said = process.stderr();
+    let (_, rest) = said.split_once(WORDS).expect("waited for");
+    rest.lines().next().unwrap().parse().expect("an address")
+}

@@ -1,11 +1,12 @@
 //! What nobody may read anywhere: the callers' keys, the endpoints' keys, the prompts.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::{CHAT, Folder, MODEL, Process, setup};
-use crate::support::{Client, KEY, Reply, Upstream, bodies, secret};
+use super::{CHAT, Folder, MODEL, Process, admin_address, setup};
+use crate::support::{Client, KEY, Reply, TOKEN, Upstream, bodies, secret};
 
 const PROMPT: &str = "the prompt that nobody may read";
 const ANSWER: &str = "the answer that nobody may read";
@@ -24,17 +25,21 @@ async fn keys_and_prompts_are_told_to_nobody() {
     upstream.push(Reply::raw(format!("no HTTP: {}", secret("openai"))));
     upstream
         .push(Reply::chat_stream(MODEL, &[ANSWER]).cut_body_at(300, crate::support::Step::Reset));
+    let collector = Upstream::start().await;
+    collector.always(Reply::json(200, &json!({})));
+    let otlp = format!("endpoint: {:?}, sample_ratio: 1", collector.url());
     let folder = Folder::new();
-    folder.write(&setup(&upstream.url()));
+    folder.write(&setup(&upstream.url()).admin().otlp(&otlp));
     let mut process = Process::run(&folder);
     let client = process.client().await;
     let question = json!({"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]});
     let mut streaming = question.clone();
     streaming["stream"] = true.into();
+    let mut answers = Vec::new();
     for _ in 0..4 {
-        client.post(CHAT, question.clone()).await;
+        answers.push(client.post(CHAT, question.clone()).await);
     }
-    client.post(CHAT, streaming).await;
+    answers.push(client.post(CHAT, streaming).await);
     let stranger = Client::new(process.address().await).key(WRONG_KEY);
     assert_eq!(stranger.post(CHAT, question.clone()).await.status, 401);
     // What is no request at all, with everything in it.
@@ -49,12 +54,23 @@ async fn keys_and_prompts_are_told_to_nobody() {
     fs::write(folder.conf(), inline).unwrap();
     process.signal("HUP");
     process.says("not reloaded").await;
+    let shown = shown_to_operators(admin_address(&process).await).await;
     process.signal("TERM");
     assert_eq!(process.exit_code().await, 0);
 
     let log = fs::read_to_string(folder.access_log()).unwrap();
     assert_eq!(log.lines().count(), 9, "{log}");
-    let everything = [process.stdout(), process.stderr(), log].concat();
+    let traces = collector.requests().into_iter();
+    let traces: Vec<String> = traces.map(|received| received.json().to_string()).collect();
+    assert!(traces.concat().contains("gen_ai."), "{traces:?}");
+    let everything = [
+        process.stdout(),
+        process.stderr(),
+        log,
+        shown,
+        traces.concat(),
+    ]
+    .concat();
     let key = secret("openai");
     for forbidden in [KEY, &key, WRONG_KEY, PROMPT, ANSWER] {
         assert!(
@@ -62,4 +78,30 @@ async fn keys_and_prompts_are_told_to_nobody() {
             "{forbidden:?} in {everything}"
         );
     }
+    for answer in &answers {
+        let told = format!("{answer:?}");
+        assert!(!told.contains(&key) && !told.contains(KEY), "{told}");
+    }
+}
+
+/// What the admin listener tells of a process.
+async fn shown_to_operators(admin: SocketAddr) -> String {
+    let operator = Client::new(admin).key(TOKEN);
+    let mut shown = String::new();
+    for path in [
+        "/metrics",
+        "/api/v1/endpoints",
+        "/api/v1/backends",
+        "/api/v1/pairs",
+        "/api/v1/policies",
+        "/api/v1/requests",
+        "/api/v1/reload",
+        "/api/v1/revisions",
+        "/api/v1/explain?model=gpt-4o&environment=production",
+    ] {
+        let answer = operator.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        shown += answer.text();
+    }
+    shown
 }

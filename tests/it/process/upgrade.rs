@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{
-    CHAT, Folder, MODEL, PATIENCE_OF_TWO, Process, command, question, refused, setup, signal,
-    streaming_question,
+    CHAT, Folder, MODEL, PATIENCE_OF_TWO, Process, admin_address, command, question, refused,
+    setup, signal, streaming_question,
 };
 use crate::support::{Client, Dead, KEY, Reply, Setup, Step, TOKEN, Upstream, until, within};
 
@@ -244,14 +244,6 @@ async fn what_is_in_flight_is_finished_and_the_admin_listener_goes_along() {
     assert_eq!(new.exit_code().await, 0, "{}", new.stderr());
     refused(address).await;
     refused(admin).await;
-}
-
-async fn admin_address(process: &Process) -> SocketAddr {
-    const WORDS: &str = "admin: listening on ";
-    process.says(WORDS).await;
-    let said = process.stderr();
-    let (_, rest) = said.split_once(WORDS).expect("waited for");
-    rest.lines().next().unwrap().parse().expect("an address")
 }
 
 #[tokio::test(flavor = "multi_thread")]
