@@ -35,7 +35,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::admin::AdminListening;
 use self::certificates::{Certificates, Loaded};
-use self::ending::{Ending, Signals, Told, Upgrading};
+use self::ending::{Ending, Signals, Told, Upgrading, account_for_the_cut};
 use self::live::LiveGateway;
 use self::reload::{Fixed, ListenersCertificates, Reloader};
 use self::sharing::Sharing;
@@ -112,10 +112,17 @@ pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), Ser
     if let Some(address) = &assembled.admin {
         log::info!("admin: listening on {address}");
     }
-    assembled.server.run(RunArgs {
-        shutdown_signal: Box::new(assembled.ending),
-    });
+    serve(assembled.server, assembled.ending);
     Ok(())
+}
+
+/// Serves until it is told to end, and every request has been told of.
+fn serve(server: Server, ending: Ending) {
+    let (gateway, connections) = (ending.gateway.clone(), ending.connections.clone());
+    server.run(RunArgs {
+        shutdown_signal: Box::new(ending),
+    });
+    account_for_the_cut(&gateway, &connections);
 }
 
 /// A gateway that runs in threads of this process: for tests, and for whoever embeds it.
@@ -165,11 +172,7 @@ pub fn start_with(
     let gateway = ending.gateway.clone();
     let connections = ending.connections.clone();
     let reloader = ending.reloader.clone();
-    let thread = std::thread::spawn(move || {
-        server.run(RunArgs {
-            shutdown_signal: Box::new(ending),
-        });
-    });
+    let thread = std::thread::spawn(move || serve(server, ending));
     Ok(Running {
         addresses,
         admin,

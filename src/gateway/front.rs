@@ -198,7 +198,7 @@ impl ServerApp for Front {
         match http2 {
             Ok(true) => {
                 let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
-                Http2::serve(proxy, stream, &limits, deadline, shutdown).await;
+                Http2::serve(entered, proxy, stream, &limits, deadline, shutdown).await;
             }
             Ok(false) => self.serve_http1(stream, deadline, shutdown).await,
             Err(unread) => self.give_up(stream, unread).await,

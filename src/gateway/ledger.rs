@@ -97,6 +97,14 @@ impl Ledger {
         self.conclude(UNDECIDED, AttemptClass::CLIENT_GONE);
     }
 
+    /// The process ends: an exchange without a verdict will have none.
+    pub(super) fn cut(&mut self) {
+        let undecided = |attempt: &AttemptRecord| attempt.outcome == UNDECIDED;
+        if self.current().is_some_and(undecided) {
+            self.conclude(AttemptRecord::SHUTDOWN, AttemptClass::SHUTDOWN);
+        }
+    }
+
     /// So long nothing was to be done but wait: for the request's body, or before another attempt.
     pub(super) fn waited(&mut self, span: Duration) {
         self.waited += span;

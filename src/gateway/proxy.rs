@@ -7,6 +7,7 @@
 //!                                              upstream_request_filter, request_body_filter, ...
 //! a failure in either ──> fail_to_proxy ──> respond::failure
 //! everything ──────────> logging ──> RequestContext::account
+//! the process ends ────> dropped ──> RequestContext::account
 //! ```
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct Proxy(pub Arc<Gateway>);
 
 /// One request, from its head to its log line.
 pub struct RequestContext {
+    gateway: Arc<Gateway>,
     pub(super) table: Arc<Table>,
     pub(super) started: Instant,
     pub(super) record: RequestRecord,
@@ -46,6 +48,7 @@ pub struct RequestContext {
     pub(super) dialect: Dialect,
     failure: Option<Failure>,
     native: Option<Native>,
+    accounted: bool,
 }
 
 #[async_trait]
@@ -53,7 +56,7 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(&self.0, self.0.table())
+        RequestContext::new(self.0.clone(), self.0.table())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
@@ -230,7 +233,7 @@ impl ProxyHttp for Proxy {
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
         };
-        ctx.account(&self.0, sent);
+        ctx.account(sent);
     }
 }
 
@@ -239,7 +242,8 @@ fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// What went over the wire.
+/// What went over the wire, as far as it is known.
+#[derive(Default)]
 pub(super) struct Sent {
     /// Of the answer; none where there was none.
     pub(super) status: Option<StatusCode>,
@@ -249,12 +253,25 @@ pub(super) struct Sent {
     pub(super) bytes_out: u64,
 }
 
+/// A request is dropped before it is over only where its thread ends with the process.
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        if self.accounted || std::thread::panicking() {
+            return;
+        }
+        self.record.error = Some(RequestRecord::SHUTDOWN);
+        self.ledger.cut();
+        self.account(Sent::default());
+    }
+}
+
 impl RequestContext {
     /// A request that begins now.
-    pub(super) fn new(gateway: &Gateway, table: Arc<Table>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, table: Arc<Table>) -> Self {
         let nowhere = RequestPath::Unknown(Box::default());
         let id = gateway.next_request_id();
         Self {
+            gateway,
             table,
             started: Instant::now(),
             record: RequestRecord::new(id, SystemTime::now(), http::Method::GET, nowhere),
@@ -262,11 +279,13 @@ impl RequestContext {
             dialect: Dialect::OpenAi,
             failure: None,
             native: None,
+            accounted: false,
         }
     }
 
     /// Accounts for the request, once: it is over.
-    pub(super) fn account(&mut self, gateway: &Gateway, sent: Sent) {
+    pub(super) fn account(&mut self, sent: Sent) {
+        self.accounted = true;
         let nothing = RequestRecord::new(
             Box::default(),
             SystemTime::UNIX_EPOCH,
@@ -280,7 +299,7 @@ impl RequestContext {
         record.bytes_in = sent.bytes_in;
         record.bytes_out = sent.bytes_out;
         record.duration = self.started.elapsed();
-        gateway.account(&self.table, record);
+        self.gateway.account(&self.table, record);
     }
 
     /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.

@@ -16,7 +16,8 @@
 //!
 //! Pingora would end its runtimes, and with them every request under way, after a fixed time. So
 //! the signals are waited for here, the listeners are stopped by a watch of our own, and Pingora is
-//! told to end only when the last connection is closed or the time is up.
+//! told to end only when the last connection is closed or the time is up. What is cut then is dropped with
+//! the runtimes, and tells of itself while it is.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{oneshot, watch};
 
@@ -38,9 +40,13 @@ use super::supervisor;
 use super::upgrade::{self, Predecessor, Upgrades};
 use crate::admin::ReloadedBy;
 use crate::gateway::{Connections, Gateway};
+use crate::telemetry::AccessLog;
 
 /// How long closing the listeners may take; it is done as soon as Pingora's loops see the signal.
 const TO_CLOSE: Duration = Duration::from_secs(1);
+
+/// How long the runtimes' threads may take to let go of what is cut.
+const TO_CUT: Duration = Duration::from_secs(1);
 
 /// What ends the process, and how.
 pub(super) struct Ending {
@@ -148,12 +154,27 @@ impl ShutdownSignalWatch for Ending {
             }
         }
         self.gateway.traces().flush(Duration::from_secs(2)).await;
-        if !self.gateway.access_log().flush(Duration::from_secs(5)) {
-            log::warn!(
-                "the access log's last lines could not be written: its disk or whoever reads it is too slow"
-            );
-        }
         ShutdownSignal::FastShutdown
+    }
+}
+
+/// Waits, when Pingora has ended its runtimes, until their threads have let go of what is cut: each
+/// request of it has its line then.
+pub(super) fn account_for_the_cut(gateway: &Gateway, connections: &Connections) {
+    if connections.open() > 0
+        && let Ok(runtime) = runtime::Builder::new_current_thread().enable_time().build()
+    {
+        let cut = async { tokio::time::timeout(TO_CUT, connections.all_closed()).await };
+        let _ = runtime.block_on(cut);
+    }
+    flush(gateway.access_log());
+}
+
+fn flush(access_log: &AccessLog) {
+    if !access_log.flush(Duration::from_secs(5)) {
+        log::warn!(
+            "the access log's last lines could not be written: its disk or whoever reads it is too slow"
+        );
     }
 }
 

@@ -75,6 +75,9 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The error of a request that the process's end has cut.
+    pub const SHUTDOWN: &'static str = "shutdown";
+
     /// The record of a request of which only its head's first line is known.
     pub fn new(
         request_id: Box<str>,
@@ -250,6 +253,9 @@ impl AttemptRecord {
 
     /// Of an exchange that was given up before its verdict: nobody waited for it any more.
     pub const CLIENT_GONE: Cow<'static, str> = Cow::Borrowed("client_gone");
+
+    /// Of an exchange that the process's end has cut.
+    pub const SHUTDOWN: Cow<'static, str> = Cow::Borrowed(RequestRecord::SHUTDOWN);
 
     fn write(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);

@@ -44,7 +44,9 @@ impl Tally {
             let micros = u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX);
             self.succeeded.fetch_add(1, Relaxed);
             self.succeeded_micros.fetch_add(micros, Relaxed);
-        } else if attempt.outcome != AttemptRecord::CLIENT_GONE {
+        } else if attempt.outcome != AttemptRecord::CLIENT_GONE
+            && attempt.outcome != AttemptRecord::SHUTDOWN
+        {
             self.failed.fetch_add(1, Relaxed);
         }
     }
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_client_left_counts_for_nothing() {
+    fn what_was_given_up_counts_for_nothing() {
         let tally = Tally::default();
         assert_eq!(tally.counts().mean(), None);
         for (outcome, millis) in [
@@ -73,6 +75,7 @@ mod tests {
             ("429", 1),
             ("success", 30),
             ("client_gone", 9),
+            ("shutdown", 9),
         ] {
             tally.count(&AttemptRecord {
                 endpoint: "e".into(),

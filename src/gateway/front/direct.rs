@@ -68,7 +68,7 @@ fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
 /// Serves a request to its end, the `last` one of its connection: the connection, where it can be used
 /// again.
 pub(super) async fn serve_request(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     table: Arc<Table>,
     stream: Stream,
     request: Box<RequestHeader>,
@@ -80,7 +80,7 @@ pub(super) async fn serve_request(
     if last || gateway.is_draining() {
         http1.close_after();
     }
-    let mut ctx = RequestContext::new(gateway, table);
+    let mut ctx = RequestContext::new(gateway.clone(), table);
     let mut client = Client::http1(&mut http1);
     let mut reusable = true;
     if let Err(failure) = serve(gateway, &mut client, &mut ctx).await {
@@ -92,6 +92,6 @@ pub(super) async fn serve_request(
         bytes_in: http1.body_read(),
         bytes_out: http1.body_written(),
     };
-    ctx.account(gateway, sent);
+    ctx.account(sent);
     if reusable { http1.into_idle() } else { None }
 }

@@ -25,6 +25,7 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Entered;
 use crate::gateway::proxy::Proxy;
 use crate::policy::Limits;
 
@@ -36,6 +37,8 @@ const UNDER_WAY: u32 = 2 * HTTP2_STREAMS;
 
 /// One connection.
 pub(super) struct Http2 {
+    /// It is open until the last of its requests is let go of.
+    _entered: Entered,
     proxy: Arc<HttpProxy<Proxy>>,
     /// Requests that it may still begin.
     left: AtomicU64,
@@ -49,6 +52,7 @@ pub(super) struct Http2 {
 impl Http2 {
     /// Serves a connection to its end; its first request must begin by `deadline`.
     pub(super) async fn serve(
+        entered: Entered,
         proxy: Arc<HttpProxy<Proxy>>,
         stream: Stream,
         limits: &Limits,
@@ -57,6 +61,7 @@ impl Http2 {
     ) {
         let (ending, ended) = watch::channel(false);
         let connection = Arc::new(Self {
+            _entered: entered,
             proxy,
             left: AtomicU64::new(limits.requests_per_connection),
             under_way: AtomicU32::new(0),

@@ -25,11 +25,13 @@ pub enum RequestOutcome {
     Broken,
     /// The caller left first, or took nothing of its answer.
     ClientGone,
+    /// The process ended before its answer did.
+    Shutdown,
 }
 
 impl RequestOutcome {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Success,
         Self::FailedOver,
         Self::ClientError,
@@ -40,12 +42,14 @@ impl RequestOutcome {
         Self::Failed,
         Self::Broken,
         Self::ClientGone,
+        Self::Shutdown,
     ];
 
     /// The outcome that a record tells of.
     pub fn of(record: &RequestRecord) -> Self {
         match (record.error, record.status) {
             (Some("client_gone" | "client_stalled"), _) | (None, None) => Self::ClientGone,
+            (Some(RequestRecord::SHUTDOWN), _) => Self::Shutdown,
             (Some("stream_broken"), _) => Self::Broken,
             (Some("all_targets_suspended"), _) => Self::Suspended,
             (Some("all_targets_failed" | "endpoint_failed"), _) => Self::Failed,
@@ -77,6 +81,7 @@ impl RequestOutcome {
             Self::Failed => "failed",
             Self::Broken => "broken",
             Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
         }
     }
 }
@@ -91,13 +96,16 @@ impl AttemptClass {
     pub const SUCCESS: Self = Self(0);
     /// The client left before its verdict.
     pub const CLIENT_GONE: Self = Self(1);
+    /// The process ended before its verdict.
+    pub const SHUTDOWN: Self = Self(2);
     /// None of the other words.
-    pub const OTHER: Self = Self(2);
+    pub const OTHER: Self = Self(3);
 
     /// Every word, at the place of its number.
-    pub const NAMES: [&'static str; 45] = [
+    pub const NAMES: [&'static str; 46] = [
         "success",
         "client_gone",
+        "shutdown",
         "other",
         // There was no complete answer.
         "refused",
@@ -174,7 +182,7 @@ impl AttemptClass {
 
     /// Whether it was the attempt that failed.
     pub const fn is_failure(self) -> bool {
-        self.0 > Self::CLIENT_GONE.0
+        self.0 > Self::SHUTDOWN.0
     }
 
     pub(super) const fn place(self) -> usize {

@@ -137,6 +137,21 @@ async fn what_takes_longer_than_both_periods_is_cut() {
     for exchange in 0..2 {
         upstream.wait_cancelled(exchange).await;
     }
+    assert_cut(&folder, &["shutdown", "success"]);
+}
+
+/// Each request that was cut has a line that says so, its one attempt with one of `outcomes`.
+fn assert_cut(folder: &Folder, outcomes: &[&str]) {
+    let lines = folder.lines();
+    let cut = lines.iter().filter(|line| line["error"] == "shutdown");
+    let mut attempts: Vec<_> = cut
+        .map(|line| {
+            assert_eq!(line["model"], MODEL, "{line}");
+            line["attempts"][0]["outcome"].as_str().unwrap()
+        })
+        .collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, outcomes, "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,4 +184,5 @@ async fn sigint_ends_at_once() {
         .filter(|line| line["status"] == 404)
         .count();
     assert_eq!(answered, 2);
+    assert_cut(&folder, &["shutdown", "shutdown"]);
 }
