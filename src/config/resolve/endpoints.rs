@@ -8,18 +8,19 @@ use std::time::Duration;
 use super::super::file;
 use super::super::pem;
 use super::super::place::Place;
-use super::super::read::{Entry, Field, Named, Written, entries, items};
+use super::super::read::{Entry, Field, Written, items};
 use super::super::sources::Sources;
+use super::address;
 use super::check::{
-    TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, header_name, is_url_path, printable,
-    required, small_number, url_template,
+    TIMEOUT, WAIT, WEIGHT, choice, choice_or, duration, header_name, is_url_path, required,
+    small_number,
 };
 use super::credential::credential;
 use super::listeners::{authorities, of_file};
 use super::url;
 use crate::policy::{
-    Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, PathRewrite, Provider,
-    QueryParameter, Room, Scheme, Secret, UpstreamTls, percent_encode,
+    Backend, Balance, Endpoint, EndpointId, HealthCheck, HttpVersion, Provider, Room, Scheme,
+    Secret, UpstreamTls,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,9 +72,9 @@ pub(super) fn endpoint(
         ),
         balance: balance(body, place),
         discover_interval: discover_interval(endpoint, &backends, place),
+        rewrite_path: address::rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
+        query: address::query(&endpoint.query, &credential, place.field("query")),
         credential,
-        rewrite_path: rewrite_path(&endpoint.rewrite_path, place.field("rewrite_path")),
-        query: query(&endpoint.query, place.field("query")),
         connect_timeout: duration(
             &endpoint.connect_timeout,
             place.field("connect_timeout"),
@@ -315,68 +316,6 @@ fn health_check(field: &Field<file::HealthCheck<'_>>, place: Place<'_>) -> Optio
         slow_start: duration(&check.slow_start, place.field("slow_start"), &WAIT)
             .unwrap_or(SLOW_START),
     })
-}
-
-fn rewrite_path(field: &Field<file::RewritePath<'_>>, place: Place<'_>) -> Option<PathRewrite> {
-    let written = field.given()?;
-    let side = |field, name, what| {
-        let at = place.field(name);
-        let text: &Written<&str> = required(field, at, written.line, what)?;
-        match url_template(text.value) {
-            Ok(_) => Some(text.value.trim_end_matches('/').to_owned()),
-            Err(wrong) => {
-                at.error(
-                    text.line,
-                    wrong.unwrap_or("must be a path that begins with `/` and has no query"),
-                );
-                None
-            }
-        }
-    };
-    let rewrite = &written.value;
-    let from = side(
-        &rewrite.from,
-        "from",
-        "the prefix that is replaced, such as /v1",
-    );
-    let to = side(
-        &rewrite.to,
-        "to",
-        "what stands there instead, such as /v1beta/openai",
-    );
-    let (from, to) = (from?, to?);
-    if from.is_empty() {
-        let message =
-            "must be more than `/`; what comes before every path is the base path of the `url`";
-        place.field("from").error(written.line, message);
-    }
-    if to.split('/').any(|segment| segment == "*") {
-        let message = "a segment `*` stands for nothing here; `{model}` does for the model";
-        place.field("to").error(written.line, message);
-    }
-    Some(PathRewrite::new(from, to))
-}
-
-/// The parameters of every request's query.
-fn query(field: &Field<Named<'_, &str>>, place: Place<'_>) -> Vec<QueryParameter> {
-    let parameter = |entry: &Entry<'_, &str>| {
-        let value = entry.body.as_ref()?;
-        let at = place.field(entry.name);
-        let name = Written {
-            line: entry.line,
-            value: entry.name,
-        };
-        (printable(&name, at) && printable(value, at)).then(|| QueryParameter {
-            name: entry.name.into(),
-            text: format!(
-                "{}={}",
-                percent_encode(entry.name),
-                percent_encode(value.value)
-            )
-            .into(),
-        })
-    };
-    entries(field).iter().filter_map(parameter).collect()
 }
 
 fn tls(

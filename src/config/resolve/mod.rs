@@ -8,6 +8,7 @@
 //! A part that is wrong is reported and left out, and whoever refers to it goes on as if it were
 //! right, so that one mistake is one error.
 
+mod address;
 mod admin;
 mod balance;
 mod callers;

@@ -6,7 +6,7 @@ use super::super::file;
 use super::super::place::Place;
 use super::super::read::{Field, Written};
 use super::check::{choice, printable};
-use crate::policy::{ModelPlace, PathTemplate};
+use crate::policy::{Credential, Endpoint, KeyPlace, ModelPlace, PathTemplate};
 
 /// Headers that say something else, or that no upstream would get to see.
 const TAKEN: [HeaderName; 6] = [
@@ -90,4 +90,27 @@ fn header_place(written: &Written<&str>, place: Place<'_>) -> Option<ModelPlace>
         return None;
     }
     Some(ModelPlace::Header(name))
+}
+
+/// What an endpoint has its key in is a credential wherever it comes from, and a caller's goes nowhere: a
+/// model there would be lost.
+pub(super) fn refuse_place_of_key(
+    model_in: &ModelPlace,
+    endpoints: &[Option<Endpoint>],
+    line: usize,
+    place: Place<'_>,
+) {
+    let is_key = |endpoint: &&Endpoint| match (&endpoint.credential, model_in) {
+        (Credential::Keys { place, .. }, ModelPlace::Header(model)) => {
+            matches!(place, KeyPlace::Header(key) if key == model)
+        }
+        (Credential::Keys { place, .. }, ModelPlace::Query(model)) => {
+            matches!(place, KeyPlace::Query(key) if key == model)
+        }
+        _ => false,
+    };
+    if let Some(endpoint) = endpoints.iter().flatten().find(is_key) {
+        let message = format!("is where `{}` has its key; name another", endpoint.name);
+        place.error(line, message);
+    }
 }

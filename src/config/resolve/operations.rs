@@ -12,7 +12,7 @@ use super::super::place::Place;
 use super::super::read::{Field, Written, items};
 use super::check::{choice, required, url_template};
 use super::formats;
-use super::model_place::model_place;
+use super::model_place::{model_place, refuse_place_of_key};
 use super::names::Names;
 use super::routes;
 use crate::policy::{
@@ -80,6 +80,9 @@ fn operation(
     let (path, template) = path(written, place.field("path")).unzip();
     let at = place.field("model_in");
     let model_in = model_place(&operation.model_in, template.iter().flatten().next(), at);
+    if let (Some(model_in), Some(written)) = (&model_in, operation.model_in.given()) {
+        refuse_place_of_key(model_in, context.endpoints, written.line, at);
+    }
     let lists_models = answer(operation, method.as_ref(), place);
     let leads = leads(written, path, place, context);
     let at = place.field("policies");
