@@ -18,8 +18,9 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `room` holds an endpoint to `max_concurrent` requests; `single` and `native` are the ways of what no policy names; `models` tells which models there
-//! are; `table` is the configuration made ready; `ledger` remembers the attempts.
+//! `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
+//! `single` and `native` are the ways of what no policy names; `models` tells which models there are;
+//! `table` is the configuration made ready; `ledger` remembers the attempts.
 
 mod address;
 mod admit;
@@ -38,6 +39,7 @@ mod error;
 mod exchange;
 pub mod form_field;
 mod front;
+mod guests;
 mod hold;
 #[cfg(not(fuzzing))]
 mod http1;
@@ -73,6 +75,7 @@ pub use backends::{BackendService, Resolver, SystemResolver};
 pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
 pub use front::{Connections, Front, HTTP2_STREAMS};
+pub use guests::{Guest, Guests, PASS, Pass};
 pub use proxy::{Proxy, RequestContext};
 pub use shared::Gateway;
 pub use table::{Table, TableError};

@@ -22,9 +22,7 @@ use super::route::{self, Route};
 use super::shared::Gateway;
 use super::single;
 use super::streaming;
-use crate::policy::{
-    Caller, Captured, EndpointId, Environment, Format, ModelPlace, Operation, Snapshot,
-};
+use crate::policy::{Captured, EndpointId, Environment, Format, ModelPlace, Operation, Snapshot};
 use crate::telemetry::RequestPath;
 use crate::telemetry::metrics::RouteKey;
 use crate::telemetry::traces::Tracer;
@@ -48,18 +46,18 @@ pub(super) async fn serve(
 ) -> Result<Served, Failure> {
     let table = ctx.table.clone();
     let snapshot = &table.snapshot;
-    let (caller, operation, captured) = admit(client, ctx, snapshot)?;
+    let (environment, operation, captured) = admit(gateway, client, ctx, snapshot)?;
     if let Some(tracer) = table.tracer() {
         trace(tracer, client.request(), operation.format, ctx);
     }
     let address = Address::new(client.request(), operation, captured);
 
     if operation.lists_models {
-        list_models(client, ctx, snapshot, caller.environment, &address).await?;
+        list_models(client, ctx, snapshot, environment, &address).await?;
         return Ok(Served::Answered);
     }
     if operation.routes.is_none() {
-        let endpoint = *operation.default_endpoint.get(caller.environment);
+        let endpoint = *operation.default_endpoint.get(environment);
         return endpoint
             .map(|endpoint| Served::PassOn(endpoint, address))
             .ok_or_else(|| Rejection::unknown_operation(&operation.path).into());
@@ -77,7 +75,7 @@ pub(super) async fn serve(
         ModelPlace::Header(name) => Some(name),
         _ => None,
     };
-    match route::route(&table, operation, caller.environment, &model.name)? {
+    match route::route(&table, operation, environment, &model.name)? {
         Route::Default(endpoint) => {
             let address = address.asking_for(&model.name);
             let request = client.request();
@@ -116,7 +114,7 @@ pub(super) async fn serve(
                 chain,
                 format: operation.format,
                 choice: table
-                    .balancer(policy.id, caller.environment)
+                    .balancer(policy.id, environment)
                     .map(|balancer| balancer.choice(Kind::of(model.stream), headers, &body.bytes)),
                 streaming: model.stream,
             };
@@ -159,10 +157,11 @@ async fn list_models(
 
 /// Who calls what; both noted for the log.
 fn admit<'a>(
+    gateway: &Gateway,
     client: &Client<'_>,
     ctx: &mut RequestContext,
     snapshot: &'a Snapshot,
-) -> Result<(&'a Caller, &'a Operation, Captured), Rejection> {
+) -> Result<(Environment, &'a Operation, Captured), Rejection> {
     let request = client.request();
     let record = &mut ctx.record;
     record.method = request.method.clone();
@@ -175,16 +174,21 @@ fn admit<'a>(
         }
         Err(_) => RequestPath::Unknown(split_query(request).0.into()),
     };
-    let caller = admit::authenticate(snapshot, &request.headers)?;
+    let guest = gateway.guests().admit(&request.headers);
+    let caller = match &guest {
+        Some(guest) => guest,
+        None => admit::authenticate(snapshot, &request.headers)?,
+    };
+    let environment = caller.environment;
     record.caller = Some(caller.name.clone());
-    record.environment = Some(caller.environment);
+    record.environment = Some(environment);
     let (operation, captured) = operation?;
     record.route = Some(RouteKey {
         operation: operation.id,
-        environment: caller.environment,
+        environment,
         policy: None,
     });
-    Ok((caller, operation, captured))
+    Ok((environment, operation, captured))
 }
 
 /// Begins the request's trace, where it is sampled.

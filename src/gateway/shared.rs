@@ -11,6 +11,7 @@ use super::backends::Pools;
 use super::body::HeldBytes;
 use super::connect::Links;
 use super::front::Connections;
+use super::guests::Guests;
 use super::request_id::RequestIds;
 use super::suspension::Suspensions;
 use super::table::{Lasting, Table, TableError};
@@ -30,6 +31,7 @@ pub struct Gateway {
     access_log: AccessLog,
     recent: Recent,
     request_ids: RequestIds,
+    guests: Arc<Guests>,
     draining: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl Gateway {
             access_log,
             recent,
             request_ids: RequestIds::new(),
+            guests: Arc::default(),
             draining: AtomicBool::new(false),
         })
     }
@@ -167,6 +170,11 @@ impl Gateway {
     /// What is traced.
     pub const fn traces(&self) -> &Traces {
         &self.lasting.traces
+    }
+
+    /// Requests of this process's own.
+    pub const fn guests(&self) -> &Arc<Guests> {
+        &self.guests
     }
 
     /// The access log.
