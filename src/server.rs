@@ -41,7 +41,7 @@ use self::reload::{Fixed, ListenersCertificates, Reloader};
 use self::sharing::Sharing;
 use self::sockets::{Socket, hand_in};
 use self::upgrade::Predecessor;
-use crate::admin::{Reloads, Tokens};
+use crate::admin::{Listening as ListeningAt, Reloads, Tokens};
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
     BackendService, Connections, Front, Gateway, HTTP2_STREAMS, Links, Proxy, Resolver,
@@ -285,7 +285,16 @@ fn assemble(
     let bound = || listeners.iter().zip(&sockets);
     let h2c = bound().filter(|(listener, _)| listener.h2c);
     let h2c_ports = h2c.map(|(_, socket)| socket.address.port()).collect();
-    let front = Front::new(proxy, gateway.clone(), connections.clone(), h2c_ports);
+    let front = |h2c_ports| {
+        Front::new(
+            proxy.clone(),
+            gateway.clone(),
+            connections.clone(),
+            h2c_ports,
+        )
+    };
+    let guests = Arc::new(front(Vec::new()));
+    let front = front(h2c_ports);
     let mut service = Service::new("gateway".to_owned(), front);
     for ((listener, socket), certificates) in bound().zip(&certificates.listeners) {
         let name = socket.address.to_string();
@@ -298,7 +307,15 @@ fn assemble(
         )?;
     }
     let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
-    let addresses = sockets.iter().map(|socket| socket.address).collect();
+    let addresses: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
+    let listening = addresses
+        .iter()
+        .zip(&listeners)
+        .map(|(address, listener)| ListeningAt {
+            address: *address,
+            tls: listener.tls.is_some(),
+        });
+    let listening = listening.collect();
     let (catch, caught) = oneshot::channel();
     let (catch, told) = match told {
         Some(told) => (None, Told::Embedded(told)),
@@ -306,6 +323,7 @@ fn assemble(
     };
     server.add_service(Listening {
         service,
+        guests,
         gateway: gateway.clone(),
         sockets,
         draining,
@@ -335,6 +353,7 @@ fn assemble(
                 gateway: gateway.clone(),
                 connections: connections.clone(),
                 reloader: reloader.clone(),
+                listeners: listening,
             };
             let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over)?;
             let address = listening.address;
@@ -453,6 +472,8 @@ fn certificates(configuration: &Configuration) -> Result<ListenersCertificates, 
 /// The listeners as a service of Pingora's, stopped by a watch of our own.
 struct Listening {
     service: Service<Front>,
+    /// What serves this process's own requests.
+    guests: Arc<Front>,
     gateway: Arc<Gateway>,
     sockets: Vec<Socket>,
     draining: ShutdownWatch,
@@ -490,6 +511,9 @@ impl ServiceWithDependents for Listening {
                 gateway.links().sweep();
             }
         });
+        let (gateway, front) = (self.gateway.clone(), self.guests.clone());
+        let draining = self.draining.clone();
+        tokio::spawn(async move { gateway.guests().serve(front, draining).await });
         ready.notify_ready();
         if let Some((catch, signals)) = caught {
             let _ = catch.send(signals);

@@ -1,15 +1,19 @@
 //! What runs, as far as it is shown and changed here.
 
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use http::{HeaderName, HeaderValue};
 
 use crate::config::ConfigErrors;
 use crate::gateway::suspension::Suspensions;
-use crate::policy::Snapshot;
-use crate::telemetry::metrics::RoomStatus;
+use crate::policy::{Caller, Snapshot};
+use crate::telemetry::metrics::{RoomStatus, Totals};
 use crate::telemetry::{BackendReport, RequestRecord};
 
 /// The gateway that runs, provided by `server`.
@@ -39,11 +43,55 @@ pub trait Live: Send + Sync + 'static {
     /// The last requests, the latest first.
     fn recent(&self) -> Vec<RequestRecord>;
 
+    /// What is counted, added up.
+    fn totals(&self) -> Totals;
+
+    /// Where callers connect.
+    fn listeners(&self) -> &[Listening];
+
+    /// Lets one request of `caller`'s into the gateway.
+    ///
+    /// # Errors
+    /// The system gives no sockets.
+    fn invite(&self, caller: Caller) -> io::Result<WayIn>;
+
     /// Reads the configuration file again and puts it to use, after those who asked before.
     async fn reload(&self, by: ReloadedBy) -> Arc<Reload>;
 
     /// The last reload, and how many there were.
     fn reloads(&self) -> Reloads;
+}
+
+/// A listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Never with port 0.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+impl Listening {
+    /// What a caller's address begins with; `*` stands for the machine's name where it listens on
+    /// all of its addresses.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        if self.address.ip().is_unspecified() {
+            format!("{scheme}://*:{}", self.address.port())
+        } else {
+            format!("{scheme}://{}", self.address)
+        }
+    }
+}
+
+/// The way into the gateway for one request.
+pub struct WayIn {
+    /// The connection; not blocking.
+    pub socket: UnixStream,
+    /// What the request must carry.
+    pub pass: (HeaderName, HeaderValue),
+    /// The pass is good as long as this is kept.
+    pub keep: Box<dyn Send + Sync>,
 }
 
 /// What made the configuration be read again.

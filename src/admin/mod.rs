@@ -44,7 +44,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::console::{Console, Peer};
-pub use self::live::{Applied, Live, Reload, ReloadedBy, Reloads};
+pub use self::live::{Applied, Listening, Live, Reload, ReloadedBy, Reloads, WayIn};
 use self::problem::Problem;
 use crate::config::AdminToken;
 
@@ -55,7 +55,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const LARGEST_BODY: usize = 32 << 20;
 
 /// The application behind the admin listener.
-pub struct Admin(Router);
+pub struct Admin {
+    router: Router,
+    state: Arc<State>,
+}
 
 /// The tokens that are good now.
 pub struct Tokens(ArcSwap<Vec<AdminToken>>);
@@ -97,7 +100,18 @@ impl Admin {
             edits: edits::Edits::default(),
             console: Console::new(address),
         });
-        Self(router(api, &state))
+        Self {
+            router: router(api, &state),
+            state,
+        }
+    }
+}
+
+impl Admin {
+    /// Keeps count of what the console shows of the last minutes; never ends.
+    pub fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
+        let state = self.state.clone();
+        async move { state.console.watch(&*state.live).await }
     }
 }
 
@@ -141,7 +155,7 @@ impl ServerApp for Admin {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let service = self.0.clone().layer(Extension(peer(&stream)));
+        let service = self.router.clone().layer(Extension(peer(&stream)));
         let service = TowerToHyperService::new(service);
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -46,6 +46,11 @@ impl Problem {
         }
     }
 
+    /// What is the matter this time.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn unauthorized() -> Self {
         let detail = "send `Authorization: Bearer TOKEN` with a token whose SHA-256 is in admin.tokens of the configuration; `standin key --admin` makes one";
         let status = StatusCode::UNAUTHORIZED;

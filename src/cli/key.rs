@@ -1,12 +1,10 @@
 //! `standin key`: a new key for a caller, or a token for an administrator.
 
-use std::fmt::Write as _;
-
-use rustls::crypto::{GetRandomFailed, ring};
-use sha2::{Digest as _, Sha256};
+use rustls::crypto::GetRandomFailed;
 
 use super::EnvironmentArgument;
 use super::console::{Console, Exit};
+use crate::config::key::{digest, new_key};
 use crate::policy::Environment;
 
 /// Make a key for a caller, and the line for `keys` in the configuration; with --admin a token for
@@ -46,14 +44,8 @@ pub(super) fn key(arguments: &Arguments, console: &mut Console<'_>) -> Exit {
     }
 }
 
-fn new_key() -> Result<String, GetRandomFailed> {
-    let mut random = [0; 32];
-    ring::default_provider().secure_random.fill(&mut random)?;
-    Ok(format!("sk-standin-{}", hex(&random)))
-}
-
 fn page(key: &str, arguments: &Arguments) -> String {
-    let digest = hex(&Sha256::digest(key));
+    let digest = digest(key);
     let name = |default| quoted(arguments.name.as_deref().unwrap_or(default));
     if arguments.admin {
         let name = name("ops");
@@ -92,17 +84,10 @@ fn quoted(name: &str) -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::super::tests::called;
     use super::*;
     use crate::config::parse;

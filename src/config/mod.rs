@@ -20,6 +20,7 @@ pub mod edit;
 mod error;
 pub mod explain;
 mod file;
+pub mod key;
 mod pem;
 mod place;
 mod read;

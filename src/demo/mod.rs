@@ -4,15 +4,17 @@
 //! ```text
 //!            ┌───────────────────── one process ──────────────────────┐
 //!   curl ────┼──▶ gateway (127.0.0.1:8080) ─┬─▶ OpenAI-like provider  │
-//!            │                              └─▶ Mistral-like provider │
-//!            └────────────────────────────────────────────────────────┘
+//!   browser ─┼──▶ console (127.0.0.1:9090)  └─▶ Mistral-like provider │
+//!            └───────────│────────────────────────────────────────────┘
+//!                        └─ standin.yaml, in a folder of its own that goes with the demo
 //! ```
 //!
-//! Nothing here knows the rest of the crate: the configuration is handed over as the text of a
-//! file, with [`secret`] as the look-up of what it takes from the environment, so that the demo
-//! goes through the same door as everybody's file.
+//! Nothing here knows the rest of the crate: the configuration is a file with its secrets beside
+//! it, so that the demo goes through the same door as everybody's, and what the console changes
+//! lasts as long as the demo.
 
 mod answers;
+mod folder;
 mod models;
 mod page;
 mod providers;
@@ -23,7 +25,9 @@ mod shapes;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 
+use folder::Folder;
 use models::Flavour;
 
 pub use answers::PAINTER_QUESTION;
@@ -31,38 +35,51 @@ pub use page::{KEY, Line, SANDBOX_KEY, Site};
 pub use providers::{Providers, start as start_providers};
 
 /// What can be chosen about a demo.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The gateway's port on 127.0.0.1; 0 takes any that is free.
     pub port: u16,
+    /// The console's port on 127.0.0.1; 0 takes any that is free.
+    pub admin_port: u16,
     /// Whether a stream that breaks half-way is continued by another model.
     pub rescue: bool,
+    /// What opens the console.
+    pub token: Token,
+}
+
+/// An admin token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token itself.
+    pub text: String,
+    /// Its SHA-256, in lower-case hex.
+    pub sha256: String,
 }
 
 impl Options {
-    /// The port that is taken unless another is chosen.
+    /// The gateway's port unless another is chosen.
     pub const DEFAULT_PORT: u16 = 8080;
-}
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            port: Self::DEFAULT_PORT,
-            rescue: true,
-        }
-    }
+    /// The console's port unless another is chosen.
+    pub const DEFAULT_ADMIN_PORT: u16 = 9090;
 }
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// Something else listens on the gateway's port.
+    /// Something else listens on one of its ports.
     #[error(
-        "port {0} of 127.0.0.1 is taken; choose another with `--port 8081`, \
-         or any that is free with `--port 0`"
+        "port {port} of 127.0.0.1 is taken; choose another with `{flag} {}`, \
+         or any that is free with `{flag} 0`",
+        port.wrapping_add(1)
     )]
-    PortTaken(u16),
-    /// The gateway's port can't be had for another reason.
+    PortTaken {
+        /// Which one.
+        port: u16,
+        /// What chooses it.
+        flag: &'static str,
+    },
+    /// A port can't be had for another reason.
     #[error("port {port} of 127.0.0.1 can't be used")]
     Port {
         /// Which one.
@@ -73,31 +90,53 @@ pub enum DemoError {
     /// The embedded providers did not start.
     #[error("the embedded providers did not start")]
     Providers(#[from] io::Error),
+    /// The configuration can't be written.
+    #[error("the demo's configuration can't be written into {}: {source}", std::env::temp_dir().display())]
+    Folder {
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// The running providers, and all that a gateway in front of them needs. Dropping it stops them.
 #[derive(Debug)]
 pub struct Demo {
     site: Site,
+    configuration: String,
+    _folder: Folder,
     _providers: Providers,
 }
 
 impl Demo {
-    /// Starts the providers and picks the gateway's port.
+    /// Starts the providers, picks the ports and writes the configuration.
     ///
     /// # Errors
-    /// The port is taken, or the providers don't start.
+    /// A port is taken, the providers don't start, or nothing can be written.
     pub fn start(options: Options) -> Result<Self, DemoError> {
-        let gateway = gateway_address(options.port)?;
+        let gateway = free_address(options.port, "--port")?;
+        let admin = free_address(options.admin_port, "--admin-port")?;
         let providers = start_providers()?;
+        let unwritable = |source| DemoError::Folder { source };
+        let folder = Folder::create().map_err(unwritable)?;
         let site = Site {
             gateway,
+            admin,
+            token: options.token.text,
+            file: folder.path().join("standin.yaml"),
             openai: providers.openai(),
             mistral: providers.mistral(),
             rescue: options.rescue,
         };
+        let configuration = configuration(&site, &options.token.sha256);
+        folder
+            .write("standin.yaml", &configuration)
+            .and_then(|()| folder.write("openai.key", Flavour::OpenAi.api_key()))
+            .and_then(|()| folder.write("mistral.key", Flavour::Mistral.api_key()))
+            .map_err(unwritable)?;
         Ok(Self {
             site,
+            configuration,
+            _folder: folder,
             _providers: providers,
         })
     }
@@ -107,19 +146,14 @@ impl Demo {
         &self.site
     }
 
-    /// The gateway's configuration, as the text of a file.
-    pub fn configuration(&self) -> String {
-        let Site {
-            gateway,
-            openai,
-            mistral,
-            rescue,
-        } = self.site;
-        include_str!("template.yaml")
-            .replace("${gateway}", &gateway.to_string())
-            .replace("${openai}", &openai.to_string())
-            .replace("${mistral}", &mistral.to_string())
-            .replace("${stream_rescue}", if rescue { "continue" } else { "off" })
+    /// The gateway's configuration, as it stood in its file at the start.
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+
+    /// The configuration's file.
+    pub fn file(&self) -> &Path {
+        &self.site.file
     }
 
     /// The page to print.
@@ -133,24 +167,26 @@ impl Demo {
     }
 }
 
-/// What the demo's configuration takes from the environment: the keys of its providers. The
-/// process's own environment is left alone.
-pub fn secret(name: &str) -> Option<String> {
-    let flavour = match name {
-        "DEMO_OPENAI_KEY" => Flavour::OpenAi,
-        "DEMO_MISTRAL_KEY" => Flavour::Mistral,
-        _ => return None,
-    };
-    Some(flavour.api_key().to_owned())
+fn configuration(site: &Site, token: &str) -> String {
+    include_str!("template.yaml")
+        .replace("${gateway}", &site.gateway.to_string())
+        .replace("${admin}", &site.admin.to_string())
+        .replace("${token}", token)
+        .replace("${openai}", &site.openai.to_string())
+        .replace("${mistral}", &site.mistral.to_string())
+        .replace(
+            "${stream_rescue}",
+            if site.rescue { "continue" } else { "off" },
+        )
 }
 
-/// The address for the gateway, tried out by a listener that is closed again: the gateway opens
+/// An address for the gateway, tried out by a listener that is closed again: the gateway opens
 /// its own. Another process could come in between; it then sees the gateway's own error.
-fn gateway_address(port: u16) -> Result<SocketAddr, DemoError> {
+fn free_address(port: u16, flag: &'static str) -> Result<SocketAddr, DemoError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .and_then(|listener| listener.local_addr())
         .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => DemoError::PortTaken(port),
+            io::ErrorKind::AddrInUse => DemoError::PortTaken { port, flag },
             _ => DemoError::Port { port, source },
         })
 }
@@ -165,12 +201,28 @@ mod tests {
     use super::models::Behaviour;
     use super::*;
 
+    fn options(port: u16) -> Options {
+        Options {
+            port,
+            admin_port: 0,
+            rescue: true,
+            token: Token {
+                text: "a-token".to_owned(),
+                sha256: "0".repeat(64),
+            },
+        }
+    }
+
     fn demo(rescue: bool) -> Demo {
-        Demo::start(Options { port: 0, rescue }).unwrap()
+        let options = Options {
+            rescue,
+            ..options(0)
+        };
+        Demo::start(options).unwrap()
     }
 
     fn parsed(demo: &Demo) -> Value {
-        serde_yaml::from_str(&demo.configuration()).unwrap()
+        serde_yaml::from_str(demo.configuration()).unwrap()
     }
 
     fn names(value: &Value) -> BTreeSet<&str> {
@@ -244,18 +296,23 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_of_the_configuration_is_known() {
-        let config = parsed(&demo(true));
+    fn the_folder_has_the_configuration_and_its_secrets_and_goes_with_the_demo() {
+        let demo = demo(true);
+        let file = demo.file().to_owned();
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap(),
+            demo.configuration()
+        );
+        let config = parsed(&demo);
         for endpoint in ["openai", "mistral"] {
-            let name = config["endpoints"][endpoint]["api_key"]["env"]
+            let name = config["endpoints"][endpoint]["api_key"]["file"]
                 .as_str()
                 .unwrap();
-            assert_eq!(
-                secret(name).as_deref(),
-                Some(flavour_of(endpoint).api_key())
-            );
+            let key = std::fs::read_to_string(file.with_file_name(name)).unwrap();
+            assert_eq!(key, flavour_of(endpoint).api_key());
         }
-        assert_eq!(secret("PATH"), None);
+        drop(demo);
+        assert!(!file.exists());
     }
 
     #[test]
@@ -299,9 +356,9 @@ mod tests {
     fn a_taken_port_is_said_with_the_remedy() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = Demo::start(Options { port, rescue: true }).unwrap_err();
+        let error = Demo::start(options(port)).unwrap_err();
         assert!(
-            matches!(error, DemoError::PortTaken(taken) if taken == port),
+            matches!(error, DemoError::PortTaken { port: taken, .. } if taken == port),
             "{error:?}"
         );
         assert!(error.to_string().contains("--port 0"), "{error}");

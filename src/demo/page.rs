@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::answers::PAINTER_QUESTION;
 
@@ -12,10 +13,16 @@ pub const KEY: &str = "demo-key";
 pub const SANDBOX_KEY: &str = "demo-sandbox-key";
 
 /// Where the parts of a demo are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Site {
     /// The gateway's listener.
     pub gateway: SocketAddr,
+    /// The admin listener, with the console.
+    pub admin: SocketAddr,
+    /// What opens the console.
+    pub token: String,
+    /// The configuration's file.
+    pub file: PathBuf,
     /// The `OpenAI`-like provider.
     pub openai: SocketAddr,
     /// The Mistral-like provider.
@@ -28,14 +35,21 @@ pub struct Site {
 pub fn page(site: &Site) -> String {
     let Site {
         gateway,
+        admin,
+        token,
+        file,
         openai,
         mistral,
         ..
     } = site;
+    let file = file.display();
     let mut page = format!(
         "Standin's demo: a gateway in front of two providers, all of it in this process.
 
   gateway     http://{gateway}   keys: {KEY} (production), {SANDBOX_KEY} (sandbox)
+  console     http://{admin}/console
+              token: {token}
+  file        {file}
   providers   http://{openai} (like OpenAI), http://{mistral} (like Mistral)
 
 Paste any of these. The lines that begin with x-standin in an answer's head tell its way.
@@ -197,6 +211,9 @@ mod tests {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Site {
             gateway: at(8080),
+            admin: at(9090),
+            token: format!("sk-standin-{:064}", 0),
+            file: PathBuf::from("/tmp/standin-demo-1/standin.yaml"),
             openai: at(4001),
             mistral: at(4002),
             rescue,
@@ -273,9 +290,11 @@ mod tests {
     fn the_page_has_every_address_every_line_and_every_chat_model() {
         let site = site(true);
         let page = page(&site);
-        for address in [site.gateway, site.openai, site.mistral] {
+        for address in [site.gateway, site.admin, site.openai, site.mistral] {
             assert!(page.contains(&format!("http://{address}")), "{address}");
         }
+        assert!(page.contains(&site.token));
+        assert!(page.contains("/tmp/standin-demo-1/standin.yaml"));
         for line in lines(&site) {
             assert!(page.contains(&line.curl));
         }

@@ -53,6 +53,11 @@ impl Callers {
         self.0.get(digest)
     }
 
+    /// All callers, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Caller> {
+        self.0.values()
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()

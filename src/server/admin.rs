@@ -1,6 +1,7 @@
 //! The admin listener as a service of Pingora's.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ pub(super) struct AdminListening {
     /// Where it listens; never port 0.
     pub(super) address: SocketAddr,
     service: Service<Admin>,
+    watch: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     sockets: Vec<Socket>,
     handed_over: ShutdownWatch,
 }
@@ -34,6 +36,7 @@ impl AdminListening {
     ) -> Result<Self, ServerError> {
         let address = socket.address;
         let app = Admin::new(Arc::new(live), address, tokens);
+        let watch = Box::pin(app.watch());
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
         add_endpoint(
@@ -46,6 +49,7 @@ impl AdminListening {
         Ok(Self {
             address,
             service,
+            watch: Some(watch),
             sockets: vec![socket],
             handed_over,
         })
@@ -62,6 +66,9 @@ impl ServiceWithDependents for AdminListening {
         ready: ServiceReadyNotifier,
     ) {
         hand_in(&fds, &mut self.sockets);
+        if let Some(watch) = self.watch.take() {
+            tokio::spawn(watch);
+        }
         ready.notify_ready();
         let until = self.handed_over.clone();
         pingora_core::services::Service::start_service(

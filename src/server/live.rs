@@ -1,16 +1,17 @@
 //! The gateway as the admin side sees it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::reload::Reloader;
-use crate::admin::{Live, Reload, ReloadedBy, Reloads};
+use crate::admin::{Listening, Live, Reload, ReloadedBy, Reloads, WayIn};
 use crate::gateway::suspension::Suspensions;
-use crate::gateway::{Connections, Gateway};
-use crate::policy::Snapshot;
-use crate::telemetry::metrics::RoomStatus;
+use crate::gateway::{Connections, Gateway, Guest, PASS};
+use crate::policy::{Caller, Snapshot};
+use crate::telemetry::metrics::{RoomStatus, Totals};
 use crate::telemetry::{BackendReport, RequestRecord};
 
 /// The gateway that runs in this process.
@@ -18,6 +19,7 @@ pub(super) struct LiveGateway {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
     pub(super) reloader: Arc<Reloader>,
+    pub(super) listeners: Vec<Listening>,
 }
 
 #[async_trait]
@@ -52,6 +54,23 @@ impl Live for LiveGateway {
 
     fn recent(&self) -> Vec<RequestRecord> {
         self.gateway.recent().list()
+    }
+
+    fn totals(&self) -> Totals {
+        self.gateway.metrics().totals()
+    }
+
+    fn listeners(&self) -> &[Listening] {
+        &self.listeners
+    }
+
+    fn invite(&self, caller: Caller) -> io::Result<WayIn> {
+        let Guest { socket, pass } = self.gateway.guests().invite(caller)?;
+        Ok(WayIn {
+            socket,
+            pass: (PASS, pass.value.clone()),
+            keep: Box::new(pass),
+        })
     }
 
     async fn reload(&self, by: ReloadedBy) -> Arc<Reload> {

@@ -17,58 +17,58 @@ use crate::telemetry::metrics::RoomStatus;
 
 /// A place that serves models.
 #[derive(Serialize, ToSchema)]
-pub(super) struct EndpointNow {
-    name: String,
+pub(in crate::admin) struct EndpointNow {
+    pub(in crate::admin) name: String,
     /// Whose API it speaks.
-    provider: &'static str,
-    backends: Vec<BackendNow>,
+    pub(in crate::admin) provider: &'static str,
+    pub(in crate::admin) backends: Vec<BackendNow>,
     /// What it is shown in the place of the caller's credential: `keys`, `passthrough` (the caller's own)
     /// or `none`.
-    credential: &'static str,
+    pub(in crate::admin) credential: &'static str,
     /// The keys of the gateway's, in the order of the configuration. What they are is never shown.
-    keys: Vec<KeyNow>,
+    pub(in crate::admin) keys: Vec<KeyNow>,
     /// Of a connection, to the end of its TLS handshake.
-    connect_timeout: String,
+    pub(in crate::admin) connect_timeout: String,
     /// `auto`, `1.1` or `2`.
-    http_version: &'static str,
+    pub(in crate::admin) http_version: &'static str,
     /// Whether certificates are verified.
-    verifies_tls: bool,
+    pub(in crate::admin) verifies_tls: bool,
     /// How full it is, where it has a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    room: Option<RoomNow>,
+    pub(in crate::admin) room: Option<RoomNow>,
 }
 
 /// The requests at an endpoint that has a limit.
 #[derive(Serialize, ToSchema)]
-pub(super) struct RoomNow {
+pub(in crate::admin) struct RoomNow {
     /// The most that it has at once.
-    max_concurrent: usize,
+    pub(in crate::admin) max_concurrent: usize,
     /// Those under way.
-    in_flight: usize,
+    pub(in crate::admin) in_flight: usize,
     /// Those that wait for a place.
-    queued: usize,
+    pub(in crate::admin) queued: usize,
 }
 
 /// One of an endpoint's keys.
 #[derive(Serialize, ToSchema)]
-pub(super) struct KeyNow {
+pub(in crate::admin) struct KeyNow {
     /// `healthy`, `suspended` (set aside), `ended` (the next request with it is the probe) or `probing`;
     /// an only key is never set aside.
-    standing: &'static str,
+    pub(in crate::admin) standing: &'static str,
     /// When it is back, or could have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     until: Option<String>,
     /// Why it was set aside.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(in crate::admin) reason: Option<String>,
 }
 
 /// One address of an endpoint.
 #[derive(Serialize, ToSchema)]
-pub(super) struct BackendNow {
-    url: String,
-    weight: u32,
+pub(in crate::admin) struct BackendNow {
+    pub(in crate::admin) url: String,
+    pub(in crate::admin) weight: u32,
 }
 
 /// All endpoints.
@@ -84,7 +84,11 @@ pub(super) async fn list(State(state): State<Arc<Shared>>) -> Json<Vec<EndpointN
 }
 
 impl EndpointNow {
-    fn of(endpoint: &Endpoint, suspensions: &Suspensions, room: Option<&RoomStatus>) -> Self {
+    pub(in crate::admin) fn of(
+        endpoint: &Endpoint,
+        suspensions: &Suspensions,
+        room: Option<&RoomStatus>,
+    ) -> Self {
         let named = |(_, provider): &&(&str, Provider)| *provider == endpoint.provider;
         let provider = Provider::NAMES.iter().find(named);
         Self {

@@ -22,6 +22,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use self::document::Document;
+pub(super) use self::endpoints::EndpointNow;
+pub(super) use self::pairs::{PairName, Suspend, resume as resume_pair, suspend as suspend_pair};
 pub(super) use self::policies::{PolicyNow, all as policies_in_use};
 pub(super) use self::shapes::{Mistake, mistakes};
 use super::State;

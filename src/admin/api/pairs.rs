@@ -26,7 +26,7 @@ const OUTCOMES: usize = 10;
 
 /// A model at an endpoint in an environment.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
-pub(super) struct PairName {
+pub(in crate::admin) struct PairName {
     /// Where it was seen to fail; the other environment never learns of it.
     environment: EnvironmentName,
     /// The endpoint's name.
@@ -47,7 +47,7 @@ impl PairName {
 
 /// A pair as it is now.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PairNow {
+pub(in crate::admin) struct PairNow {
     #[serde(flatten)]
     name: PairName,
     /// `healthy`, `suspended`, `ended` (the suspension is over, the next request is the probe) or
@@ -74,11 +74,11 @@ pub(super) struct PairNow {
 
 /// A suspension by hand.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct Suspend {
+pub(in crate::admin) struct Suspend {
     #[serde(flatten)]
-    pair: PairName,
+    pub(in crate::admin) pair: PairName,
     /// How long: `30s`, `5m`, `2h`; at most 720h.
-    duration: String,
+    pub(in crate::admin) duration: String,
 }
 
 /// All pairs, as they are now.
@@ -106,7 +106,7 @@ pub(super) async fn list(State(state): State<Arc<Shared>>) -> Json<Vec<PairNow>>
         (status = 422, description = "No duration", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn suspend(
+pub(in crate::admin) async fn suspend(
     State(state): State<Arc<Shared>>,
     Extension(Operator(operator)): Extension<Operator>,
     Json(Suspend { pair, duration }): Json<Suspend>,
@@ -140,7 +140,7 @@ pub(super) async fn suspend(
         (status = 404, description = "No such pair", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn resume(
+pub(in crate::admin) async fn resume(
     State(state): State<Arc<Shared>>,
     Extension(Operator(operator)): Extension<Operator>,
     Json(name): Json<PairName>,

@@ -2,7 +2,7 @@
 //! browsers may keep what they have for good.
 //!
 //! Those of others stand here as their authors ship them, each with its licence beside it:
-//! htmx (fetches pages in the background) and Sortable (drags cards, by touch too).
+//! htmx (fetches pages in the background), Sortable (drags cards, by touch too) and uPlot (charts).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -29,16 +29,22 @@ macro_rules! asset {
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 const ASSETS: &[Asset] = &[
-    asset!("console.css", "text/css; charset=utf-8"),
+    asset!("console.css", STYLE),
     asset!("console.js", SCRIPT),
     asset!("icon.svg", "image/svg+xml"),
     asset!("htmx.min.js", SCRIPT),
     asset!("htmx.LICENSE", TEXT),
     asset!("sortable.min.js", SCRIPT),
     asset!("sortable.LICENSE", TEXT),
+    asset!("uplot.min.js", SCRIPT),
+    asset!("uplot.min.css", STYLE),
+    asset!("uplot.LICENSE", TEXT),
+    asset!("try_out.js", SCRIPT),
+    asset!("live.js", SCRIPT),
 ];
 
 /// By the name under which it is fetched: `console-0123456789ab.css`.

@@ -13,11 +13,17 @@ use super::sessions::Visitor;
 use crate::admin::State as Shared;
 
 /// The places of the navigation: path, words, and what the paths of its other pages begin with.
-const PLACES: &[(&str, &str, &[&str])] = &[(
-    "/console/policies",
-    "Policies",
-    &["/console/policy/", "/console/revisions"],
-)];
+const PLACES: &[(&str, &str, &[&str])] = &[
+    (
+        "/console/policies",
+        "Policies",
+        &["/console/policy/", "/console/revisions"],
+    ),
+    ("/console/try-out", "Try out", &[]),
+    ("/console/live", "Live", &[]),
+    ("/console/endpoints", "Endpoints", &[]),
+    ("/console/keys", "Keys", &[]),
+];
 
 /// What stands around a page: an extractor for whoever is signed in.
 pub(super) struct Frame {

@@ -19,15 +19,20 @@
 mod assets;
 mod changes;
 mod diff;
+mod endpoints;
 mod frame;
 mod gate;
+mod keys;
+mod live;
 mod policies;
 mod question;
 mod revisions;
 mod sent;
 mod sessions;
 mod sign_in;
+mod trail;
 mod tries;
+mod try_out;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,9 +43,10 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::get;
 
+use self::live::History;
 use self::sessions::Sessions;
 use self::tries::Tries;
-use super::State;
+use super::{Live, State};
 
 /// Of a form that is sent here.
 const LARGEST_FORM: usize = 1 << 20;
@@ -49,6 +55,7 @@ const LARGEST_FORM: usize = 1 << 20;
 pub(super) struct Console {
     sessions: Sessions,
     tries: Tries,
+    history: History,
     /// The cookie's name. Browsers keep cookies by host alone: the port tells two gateways on one
     /// machine apart.
     cookie: String,
@@ -60,8 +67,16 @@ impl Console {
         Self {
             sessions: Sessions::default(),
             tries: Tries::default(),
+            history: History::default(),
             cookie: format!("standin-{}", address.port()),
         }
+    }
+}
+
+impl Console {
+    /// Counts what is shown of the last minutes, for as long as the process lives.
+    pub(super) async fn watch(&self, live: &dyn Live) {
+        live::watch(live, &self.history).await;
     }
 }
 
@@ -77,6 +92,10 @@ pub(super) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
     let pages = Router::new()
         .merge(policies::routes())
         .merge(revisions::routes())
+        .merge(try_out::routes())
+        .merge(live::routes())
+        .route("/console/endpoints", get(endpoints::list))
+        .merge(keys::routes())
         .route("/console/sign-out", axum::routing::post(sign_in::sign_out))
         .route("/console/{*rest}", get(frame::nothing_here))
         .method_not_allowed_fallback(frame::nothing_here)

@@ -1,4 +1,5 @@
-//! Changing a policy in the text of a configuration, and leaving the rest of the text as it is.
+//! Changing a policy, or a caller's key, in the text of a configuration, and leaving the rest of the
+//! text as it is.
 //!
 //! ```text
 //! text ── spots ──> tree whose nodes know where they begin and end
@@ -12,6 +13,7 @@
 //! in a way that can't be changed line by line (`policies: {chat: …}` in braces) is refused and named.
 //! Whether the result is a good configuration is for [`parse_as`](super::parse_as) to say.
 
+mod keys;
 mod merge;
 mod render;
 mod spots;
@@ -21,6 +23,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+pub use self::keys::{KeyName, add_key, remove_key};
 use self::merge::Part;
 use self::render::{entry, list, name as rendered_name};
 use self::spots::{Kind, Spot};
@@ -51,6 +54,9 @@ pub enum EditError {
     /// There is no such policy.
     #[error("there is no policy of this name")]
     NoPolicy,
+    /// There is no such key.
+    #[error("there is no key of this name in this environment")]
+    NoKey,
     /// There is no such operation.
     #[error("there is no operation {0}")]
     NoOperation(OperationName),

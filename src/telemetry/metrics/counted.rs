@@ -9,6 +9,7 @@ use prometheus::{Histogram, HistogramOpts};
 
 use super::exposition::{Exposition, Label};
 use super::outcome::{AttemptClass, RequestOutcome};
+use super::totals::{Spans, TargetTotals, Totals};
 use crate::policy::{Environment, Format, Provider};
 use crate::telemetry::gen_ai::{operation_name, provider_name};
 use crate::telemetry::{AttemptRecord, RequestRecord, StreamEnd, StreamRecord};
@@ -138,6 +139,18 @@ impl RouteSeries {
         }
     }
 
+    pub(super) fn add_to(&self, totals: &mut Totals) {
+        for outcome in RequestOutcome::ALL {
+            let requests = get(&self.requests[outcome as usize]);
+            totals.requests += requests;
+            if outcome.is_failure() {
+                totals.failed += requests;
+            }
+        }
+        totals.rescues += get(&self.rescues);
+        totals.own.add(spans(&self.own_duration));
+    }
+
     pub(super) fn write(&self, labels: &RouteLabels, out: &mut Exposition) {
         let labels = labels.pairs();
         for outcome in RequestOutcome::ALL {
@@ -240,6 +253,20 @@ impl TargetSeries {
         }
     }
 
+    pub(super) fn totals(&self) -> TargetTotals {
+        let sum = |counters: &[AtomicU64]| counters.iter().map(get).sum::<u64>();
+        let failures = AttemptClass::failures();
+        TargetTotals {
+            attempts: sum(&self.attempts),
+            failed: sum(&self.attempts[failures]),
+            failovers: sum(&self.failovers),
+            answers: spans(&self.duration),
+            first_tokens: spans(&self.first_token),
+            tokens_in: get(&self.tokens_in),
+            tokens_out: get(&self.tokens_out),
+        }
+    }
+
     pub(super) fn write(&self, labels: &TargetLabels, out: &mut Exposition) {
         let pairs = labels.pairs();
         for (place, name) in AttemptClass::NAMES.into_iter().enumerate() {
@@ -305,6 +332,13 @@ impl TargetSeries {
 fn histogram(buckets: &[f64]) -> Histogram {
     let options = HistogramOpts::new("seconds", "seconds").buckets(buckets.to_vec());
     Histogram::with_opts(options).expect("buckets in order")
+}
+
+fn spans(histogram: &Histogram) -> Spans {
+    Spans {
+        count: histogram.get_sample_count(),
+        seconds: histogram.get_sample_sum(),
+    }
 }
 
 /// Labels and one more.

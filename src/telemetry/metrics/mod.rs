@@ -32,10 +32,12 @@ mod exposition;
 mod outcome;
 mod series;
 mod state;
+mod totals;
 
 pub use outcome::{AttemptClass, RequestOutcome};
 pub use series::{RouteKey, Series};
 pub use state::{KeyStatus, PairStatus, RoomStatus, State};
+pub use totals::{Spans, TargetTotals, Totals};
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -91,6 +93,18 @@ impl Metrics {
         self.write_reloads(&mut out);
         state.write(&mut out);
         out.into_text()
+    }
+
+    /// What is counted, added up. For those who watch: it locks the maps that scrapes lock.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for series in lock(&self.0.routes).values() {
+            series.add_to(&mut totals);
+        }
+        for (labels, series) in lock(&self.0.targets).iter() {
+            totals.add(&labels.endpoint, &labels.model, &series.totals());
+        }
+        totals
     }
 
     fn write_routes(&self, out: &mut Exposition) {

@@ -1,5 +1,7 @@
 //! What became of a request and of an attempt, each one of a few words.
 
+use std::ops::RangeFrom;
+
 use crate::telemetry::{AttemptRecord, RequestRecord};
 
 /// What became of a request.
@@ -66,6 +68,19 @@ impl RequestOutcome {
                 }
             }
         }
+    }
+
+    /// Whether nobody answered well, and it was not the caller's doing.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamError
+                | Self::Overloaded
+                | Self::Suspended
+                | Self::Failed
+                | Self::Broken
+                | Self::Shutdown
+        )
     }
 
     /// The label's value.
@@ -183,6 +198,11 @@ impl AttemptClass {
     /// Whether it was the attempt that failed.
     pub const fn is_failure(self) -> bool {
         self.0 > Self::SHUTDOWN.0
+    }
+
+    /// The places of those that [are failures](Self::is_failure).
+    pub(super) const fn failures() -> RangeFrom<usize> {
+        Self::CLIENT_GONE.place() + 1..
     }
 
     pub(super) const fn place(self) -> usize {
