@@ -178,6 +178,7 @@ mod tests {
             pair: None,
             status: None,
             span: None,
+            key: None,
             duration: Duration::from_millis(millis),
         }
     }
