@@ -18,9 +18,9 @@ const PICTURES = {
 };
 
 const LOOKS = [
-  { suffix: "", viewport: DESKTOP, colorScheme: "light" },
-  { suffix: "-dark", viewport: DESKTOP, colorScheme: "dark" },
-  { suffix: "-phone", viewport: PHONE, colorScheme: "light" },
+  { suffix: "", viewport: DESKTOP, colorScheme: "light", pictures: Object.keys(PICTURES) },
+  { suffix: "-dark", viewport: DESKTOP, colorScheme: "dark", pictures: ["live"] },
+  { suffix: "-phone", viewport: PHONE, colorScheme: "light", pictures: ["try-out", "live"] },
 ];
 
 const MODELS = ["gpt-healthy", "invalid-model", "gpt-rate-limited", "gpt-broken", "gpt-breaks-midway", "mistral-large-latest"];
@@ -48,20 +48,22 @@ async function busy(page, demo) {
     await Promise.all([...asked, samples()]);
   }
   await page.locator(".requests summary").first().click();
+  await page.evaluate(() => scrollTo(0, 0));
 }
 
 await mkdir(TO, { recursive: true });
 const demo = await startDemo();
 const browser = await launch();
 try {
-  for (const { suffix, ...look } of LOOKS) {
+  for (const { suffix, pictures, ...look } of LOOKS) {
     const context = await browser.newContext(look);
     const page = await context.newPage();
     await signIn(page, demo);
-    for (const [name, { page: place, act }] of Object.entries(PICTURES)) {
+    for (const name of pictures) {
+      const { page: place, act } = PICTURES[name];
       await go(page, place);
       await act?.(page, demo);
-      await page.screenshot({ path: join(TO, `console-${name}${suffix}.png`), fullPage: suffix === "-phone" || name === "try-out" });
+      await page.screenshot({ path: join(TO, `console-${name}${suffix}.png`), fullPage: suffix === "" && name === "try-out" });
     }
     await context.close();
   }

@@ -140,7 +140,7 @@
       legend: { show: false },
       cursor: { show: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high ?? 0, 0.5) * 1.1] } },
-      axes: [{ ...axis, space: 70, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 44 }],
+      axes: [{ ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 44 }],
       series: [{}, ...lines.map((label, line) => ({ label, stroke: colours[line], width: 2, spanGaps: true, points: { show: data[0].length < 3, fill: colours[line] } }))],
     };
     return new uPlot(options, data, place);

@@ -61,10 +61,10 @@ fn millis(time: SystemTime) -> u64 {
 
 #[derive(Template)]
 #[template(path = "live.html")]
-struct Page {
+struct Page<'w> {
     frame: Frame,
-    parts: Parts,
-    which: Which,
+    parts: Parts<'w>,
+    which: &'w Which,
     models: Vec<String>,
     explained: Vec<String>,
 }
@@ -72,7 +72,10 @@ struct Page {
 /// What changes.
 #[derive(Template)]
 #[template(path = "part/live.html")]
-struct Parts {
+struct Parts<'w> {
+    /// Asked for by the page that is there.
+    alone: bool,
+    which: &'w Which,
     csrf: Arc<str>,
     numbers: [(&'static str, String); 5],
     targets: Vec<TargetRow>,
@@ -103,9 +106,9 @@ async fn live(
     models.sort_unstable();
     models.dedup();
     page(&Page {
-        parts: parts(&state, &frame.visitor, &which),
+        parts: parts(&state, &frame.visitor, &which, false),
         explained: explained(&state, &which),
-        which,
+        which: &which,
         models,
         frame,
     })
@@ -116,12 +119,14 @@ async fn now(
     Query(which): Query<Which>,
     Extension(visitor): Extension<Visitor>,
 ) -> Response {
-    page(&parts(&state, &visitor, &which))
+    page(&parts(&state, &visitor, &which, true))
 }
 
-fn parts(state: &Shared, visitor: &Visitor, which: &Which) -> Parts {
+fn parts<'w>(state: &Shared, visitor: &Visitor, which: &'w Which, alone: bool) -> Parts<'w> {
     let samples = state.console.history.after(0);
     Parts {
+        alone,
+        which,
         csrf: visitor.csrf.clone(),
         numbers: numbers(&samples),
         targets: targets(&samples),
