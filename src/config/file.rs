@@ -81,6 +81,14 @@ shape! {
         name: &'n str,
         environment: &'n str,
         sha256: &'n str,
+        rate_limit: RateLimit,
+    }
+}
+
+shape! {
+    struct RateLimit {
+        requests_per_minute: u64,
+        tokens_per_minute: u64,
     }
 }
 

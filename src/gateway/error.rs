@@ -179,6 +179,22 @@ impl Rejection {
         )
     }
 
+    /// 429: a minute's worth of the key's `kind` (`requests` or `tokens`) is used up; the next is there
+    /// after `wait`.
+    pub(super) fn rate_limited(kind: &'static str, wait: Duration) -> Self {
+        let message = format!(
+            "This key has used up its {kind} of a minute. Send the request again after the time that Retry-After says."
+        );
+        let mut rejection = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_exceeded",
+            message,
+        );
+        rejection.kind = kind;
+        let (name, value) = retry_after(wait);
+        rejection.with_header(name, value)
+    }
+
     /// 503: as much is held already as this gateway may hold.
     pub(super) fn overloaded() -> Self {
         let mut rejection = Self::new(

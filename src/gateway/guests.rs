@@ -151,12 +151,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Environment;
+    use crate::policy::{CallerId, Environment};
 
     fn caller(name: &str) -> Caller {
         Caller {
+            id: CallerId(0),
             name: name.into(),
             environment: Environment::Sandbox,
+            rate_limit: None,
         }
     }
 

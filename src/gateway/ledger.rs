@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::error::{Exhausted, FailedAttempt};
 use super::judge::{ExchangeFault, Outcome, Reason, Verdict, final_status, judge_fault};
+use super::rate_limit::KeyLimits;
 use super::table::{EndpointLinks, Table};
 use crate::policy::{Backend, PairId, Secret};
 use crate::provider::redact;
@@ -25,6 +26,7 @@ pub(super) struct Ledger {
     attempts: Vec<AttemptRecord>,
     begun: Option<Instant>,
     trace: Option<Arc<RequestTrace>>,
+    limits: Option<Arc<KeyLimits>>,
     waited: Duration,
     last: Option<Verdict>,
 }
@@ -63,6 +65,16 @@ impl Ledger {
     /// What every target is told of the trace, if there is one.
     pub(super) const fn traced(&self) -> Option<&Arc<RequestTrace>> {
         self.trace.as_ref()
+    }
+
+    /// The request is a caller's whose key has these limits.
+    pub(super) fn limit(&mut self, limits: Arc<KeyLimits>) {
+        self.limits = Some(limits);
+    }
+
+    /// The limits of the caller's key, if it has any.
+    pub(super) fn limits(&self) -> Option<&KeyLimits> {
+        self.limits.as_deref()
     }
 
     /// Its answer's head has come, from `backend` where the endpoint has several.

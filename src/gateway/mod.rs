@@ -5,7 +5,7 @@
 //! ├ client    the caller of a request, over HTTP/1.1 or by Pingora
 //! ├ proxy     Pingora's hooks: HTTP/2, and what no policy is about
 //! └ serve     the life of a request
-//!   admit     who calls what
+//!   admit     who calls what, and how much (rate_limit)
 //!   body      the whole body, kept once
 //!   route     the model in it, and so the policy     (model_field, form_field, mentions)
 //!   attempt   choose -> exchange -> hold -> judge -> suspend -> next
@@ -57,6 +57,7 @@ mod outgoing;
 mod patience;
 pub mod places;
 mod proxy;
+mod rate_limit;
 mod relay;
 mod request_id;
 pub mod rescue;

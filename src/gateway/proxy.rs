@@ -299,6 +299,9 @@ impl RequestContext {
         record.bytes_in = sent.bytes_in;
         record.bytes_out = sent.bytes_out;
         record.duration = self.started.elapsed();
+        if let Some(limits) = self.ledger.limits() {
+            limits.pay(&record, Instant::now().into_std());
+        }
         self.gateway.account(&self.table, record);
     }
 

@@ -1,6 +1,6 @@
 //! What the client gets: the head of an answer, an answer that is whole, or an error.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
@@ -227,12 +227,16 @@ async fn discard(client: &mut Client<'_>, limit: usize) -> bool {
 }
 
 /// Says which answer this is, in place of whatever the upstream says under the same names. The
-/// upstream's own request id stays to be had, since its support asks for it.
+/// upstream's own request id stays to be had, since its support asks for it. Where the caller's key has
+/// limits the answer says how they stand, and nothing of the upstream's.
 pub(super) fn label(head: &mut ResponseHeader, request_id: &str, ledger: &Ledger) {
+    let limited = ledger.limits().is_some();
+    let is_ours =
+        |name: &str| name.starts_with("x-standin-") || limited && name.starts_with("x-ratelimit-");
     let forged: Vec<HeaderName> = head
         .headers
         .keys()
-        .filter(|name| name.as_str().starts_with("x-standin-"))
+        .filter(|name| is_ours(name.as_str()))
         .cloned()
         .collect();
     for name in forged {
@@ -264,6 +268,12 @@ pub(super) fn labels(
     ]
     .into_iter()
     .flatten()
+    .chain(
+        ledger
+            .limits()
+            .into_iter()
+            .flat_map(|limits| limits.headers(Instant::now())),
+    )
 }
 
 fn set(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {

@@ -1,5 +1,7 @@
 //! The life of a request: admit, buffer, route, attempt, respond.
 
+use std::time::Instant;
+
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 
@@ -22,6 +24,7 @@ use super::route::{self, Route};
 use super::shared::Gateway;
 use super::single;
 use super::streaming;
+use super::table::Table;
 use crate::policy::{Captured, EndpointId, Environment, Format, ModelPlace, Operation, Snapshot};
 use crate::telemetry::RequestPath;
 use crate::telemetry::metrics::RouteKey;
@@ -46,7 +49,7 @@ pub(super) async fn serve(
 ) -> Result<Served, Failure> {
     let table = ctx.table.clone();
     let snapshot = &table.snapshot;
-    let (environment, operation, captured) = admit(gateway, client, ctx, snapshot)?;
+    let (environment, operation, captured) = admit(gateway, client, ctx, &table)?;
     if let Some(tracer) = table.tracer() {
         trace(tracer, client.request(), operation.format, ctx);
     }
@@ -155,14 +158,14 @@ async fn list_models(
     respond::own(client, models.to_string().into(), ctx).await
 }
 
-/// Who calls what; both noted for the log.
+/// Who calls what, both noted for the log, and whether its key has enough left.
 fn admit<'a>(
     gateway: &Gateway,
     client: &Client<'_>,
     ctx: &mut RequestContext,
-    snapshot: &'a Snapshot,
+    table: &'a Table,
 ) -> Result<(Environment, &'a Operation, Captured), Rejection> {
-    let request = client.request();
+    let (request, snapshot) = (client.request(), &table.snapshot);
     let record = &mut ctx.record;
     record.method = request.method.clone();
     record.client = client.address();
@@ -188,6 +191,12 @@ fn admit<'a>(
         environment,
         policy: None,
     });
+    // Guests are the process's own.
+    let limits = guest.is_none().then(|| table.rate_limit(caller)).flatten();
+    if let Some(limits) = limits {
+        ctx.ledger.limit(limits.clone());
+        limits.admit(Instant::now())?;
+    }
     Ok((environment, operation, captured))
 }
 

@@ -15,10 +15,11 @@ use super::backends::{Backends, Pool, Pools};
 use super::balance::{Balancer, Latencies};
 use super::connect::{LinkError, Links};
 use super::keys::Keys;
+use super::rate_limit::{KeyLimits, RateLimits};
 use super::room::{Entrance, Rooms};
 use super::suspension::{PairState, Suspensions};
 use crate::policy::{
-    Chain, Credential, Endpoint, EndpointId, Environment, FailoverPolicy, KeyPlace, PairId,
+    Caller, Chain, Credential, Endpoint, EndpointId, Environment, FailoverPolicy, KeyPlace, PairId,
     PathRewrite, PolicyId, Provider, QueryParameter, Secret, Snapshot, Target,
 };
 use crate::provider;
@@ -33,6 +34,7 @@ pub(super) struct Lasting {
     pub(super) links: Links,
     pub(super) pools: Pools,
     pub(super) rooms: Rooms,
+    pub(super) rate_limits: RateLimits,
     pub(super) metrics: Metrics,
     pub(super) traces: Traces,
 }
@@ -45,6 +47,7 @@ impl Lasting {
             links,
             pools: Pools::default(),
             rooms: Rooms::default(),
+            rate_limits: RateLimits::default(),
             metrics: Metrics::default(),
             traces: Traces::default(),
         }
@@ -60,6 +63,8 @@ pub struct Table {
     /// Two for each policy, in the order of [`Environment::ALL`].
     balancers: Vec<Option<Balancer>>,
     secrets: Vec<Secret>,
+    /// Of each caller, in the order of the configuration.
+    rate_limits: Vec<Option<Arc<KeyLimits>>>,
     /// Headers in which endpoints want their keys, besides those in which callers show theirs.
     key_headers: Vec<HeaderName>,
     passes_credentials: bool,
@@ -109,6 +114,8 @@ impl Table {
             .iter()
             .flat_map(|endpoint| endpoint.credential.keys().iter().cloned())
             .collect();
+        let now = std::time::Instant::now();
+        let rate_limits = lasting.rate_limits.resolve(&snapshot.authentication, now);
         let series = lasting.metrics.series(&snapshot);
         let tracer = lasting.traces.tracer(snapshot.tracing.as_ref());
         Ok(Self {
@@ -119,6 +126,7 @@ impl Table {
             pairs,
             balancers,
             secrets,
+            rate_limits,
             series,
             tracer,
         })
@@ -127,6 +135,12 @@ impl Table {
     /// An endpoint as the request path uses it.
     pub(super) fn endpoint(&self, id: EndpointId) -> &EndpointLinks {
         &self.endpoints[id.0 as usize]
+    }
+
+    /// What a caller has left, where its key has a limit.
+    pub(super) fn rate_limit(&self, caller: &Caller) -> Option<&Arc<KeyLimits>> {
+        caller.rate_limit?;
+        self.rate_limits.get(caller.id.0 as usize)?.as_ref()
     }
 
     /// The suspension of a pair.

@@ -6,13 +6,30 @@ use std::sync::Arc;
 
 use super::Environment;
 
+/// The place of a caller among those of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallerId(pub u32);
+
 /// A named holder of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    /// Its place.
+    pub id: CallerId,
     /// The name of the key in the configuration: for logs, never sent upstream.
     pub name: Arc<str>,
     /// Where this caller's requests go.
     pub environment: Environment,
+    /// How much it may ask for; `None`: as much as it likes.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// How much a caller may ask for in a minute; at least one of the two is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests, at least 1.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of questions and answers together, at least 1.
+    pub tokens_per_minute: Option<u32>,
 }
 
 /// The SHA-256 of a caller's key. The key itself is never kept.
@@ -56,6 +73,13 @@ impl Callers {
     /// All callers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Caller> {
         self.0.values()
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn in_order(&self) -> Vec<&Caller> {
+        let mut callers: Vec<_> = self.iter().collect();
+        callers.sort_unstable_by_key(|caller| caller.id);
+        callers
     }
 
     /// How many keys there are.

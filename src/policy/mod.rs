@@ -10,7 +10,7 @@
 //! ├── operations: Operation { method, path, model_in, default_endpoint, routes }
 //! │                 routes: environment + model -> FailoverPolicy
 //! ├── policies:  FailoverPolicy { chains per environment, timeouts, ... }
-//! └── callers:   digest of a key -> Caller { name, environment }
+//! └── callers:   digest of a key -> Caller { name, environment, rate_limit }
 //! ```
 
 mod caller;
@@ -23,7 +23,7 @@ mod percent;
 mod secret;
 mod snapshot;
 
-pub use caller::{Authentication, Caller, Callers, KeyDigest};
+pub use caller::{Authentication, Caller, CallerId, Callers, KeyDigest, RateLimit};
 pub use endpoint::{
     Backend, Balance, Credential, Endpoint, EndpointId, HealthCheck, HttpVersion, KeyPlace,
     PathRewrite, Provider, QueryParameter, Room, Scheme, UpstreamTls,

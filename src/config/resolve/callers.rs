@@ -1,14 +1,15 @@
 //! `authentication`, `environment` and `keys`: who may call, and in which environment.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::super::Listener;
 use super::super::file::{self, File};
 use super::super::place::Place;
 use super::super::read::{Field, Written, items};
-use super::check::{choice, printable, required};
-use crate::policy::{Authentication, Caller, Callers, Environment, KeyDigest};
+use super::check::{choice, printable, required, small_number};
+use crate::policy::{Authentication, Caller, CallerId, Callers, Environment, KeyDigest, RateLimit};
 
 pub(super) const ENVIRONMENTS: [(&str, Environment); 2] = [
     (Environment::Production.name(), Environment::Production),
@@ -17,6 +18,9 @@ pub(super) const ENVIRONMENTS: [(&str, Environment); 2] = [
 
 /// The SHA-256 of nothing: the digest of a key that somebody forgot to put in.
 const DIGEST_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// What a key may have in a minute.
+const A_MINUTE: RangeInclusive<u64> = 1..=1_000_000_000;
 
 #[derive(Clone, Copy)]
 enum Method {
@@ -60,8 +64,8 @@ fn by_keys(file: &File<'_>, root: Place<'_>) -> Callers {
     }
     let mut seen = Seen::default();
     let mut callers = Vec::new();
-    for (index, written) in items(&file.keys) {
-        callers.extend(caller(written, place.item(index), &mut seen));
+    for (id, (index, written)) in (0..).map(CallerId).zip(items(&file.keys)) {
+        callers.extend(caller(id, written, place.item(index), &mut seen));
     }
     Callers::new(callers)
 }
@@ -74,6 +78,7 @@ pub(super) struct Seen {
 }
 
 fn caller(
+    id: CallerId,
     written: &Written<file::CallerKey<'_>>,
     place: Place<'_>,
     seen: &mut Seen,
@@ -86,6 +91,7 @@ fn caller(
     let at = place.field("name");
     let name = required(&key.name, at, line, "who holds the key, for the logs")
         .filter(|name| printable(name, at));
+    let rate_limit = rate_limit(&key.rate_limit, place.field("rate_limit"));
     let (name, environment) = (name?, environment?);
     let names = &mut seen.names;
     if let Some(first) = names.insert((name.value.to_owned(), environment), name.line) {
@@ -95,8 +101,30 @@ fn caller(
         );
         at.error(name.line, message);
     }
-    let name = Arc::from(name.value);
-    Some((digest?, Caller { name, environment }))
+    let caller = Caller {
+        id,
+        name: Arc::from(name.value),
+        environment,
+        rate_limit,
+    };
+    Some((digest?, caller))
+}
+
+/// How much it may ask for.
+fn rate_limit(field: &Field<file::RateLimit>, place: Place<'_>) -> Option<RateLimit> {
+    let written = field.given()?;
+    let (requests, tokens) = (
+        &written.value.requests_per_minute,
+        &written.value.tokens_per_minute,
+    );
+    if requests.is_absent() && tokens.is_absent() {
+        let message = "is empty; write `requests_per_minute`, `tokens_per_minute` or both";
+        place.error(written.line, message);
+    }
+    Some(RateLimit {
+        requests_per_minute: small_number(requests, place.field("requests_per_minute"), &A_MINUTE),
+        tokens_per_minute: small_number(tokens, place.field("tokens_per_minute"), &A_MINUTE),
+    })
 }
 
 /// Reads a digest. What stands there is never shown: it may be the key itself.
@@ -165,6 +193,10 @@ fn everybody(
     let what = "with `authentication: none` it says where all calls belong: production or sandbox";
     let word = required(&file.environment, place, line, what)?;
     let environment = choice(word, place, &ENVIRONMENTS, "environments")?;
-    let name = Arc::from("anonymous");
-    Some(Authentication::None(Caller { name, environment }))
+    Some(Authentication::None(Caller {
+        id: CallerId(0),
+        name: Arc::from("anonymous"),
+        environment,
+        rate_limit: None,
+    }))
 }

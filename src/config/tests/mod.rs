@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::policy::{
     Authentication, Balance, Environment, Format, HttpVersion, KeyDigest, PairId, PolicyId,
-    Prefill, Provider, Scheme, StreamRescue, TargetBalance, WhenAllSuspended,
+    Prefill, Provider, RateLimit, Scheme, StreamRescue, TargetBalance, WhenAllSuspended,
 };
 
 /// The smallest configuration, as JSON, which is YAML too.
@@ -638,7 +638,7 @@ fn keys_lead_to_their_callers() {
         ),
         (
             "keys[1]",
-            json!({"name": "web-shop", "environment": "sandbox", "sha256": digests[1]}),
+            json!({"name": "web-shop", "environment": "sandbox", "sha256": digests[1], "rate_limit": {"requests_per_minute": 60}}),
         ),
     ]);
     let Authentication::Keys(callers) = &snapshot.authentication else {
@@ -658,7 +658,14 @@ fn keys_lead_to_their_callers() {
         (&*caller.name, caller.environment),
         ("web-shop", Environment::Sandbox)
     );
-    assert!(callers.find(&KeyDigest([0xaa; 32])).is_some());
+    let limit = RateLimit {
+        requests_per_minute: Some(60),
+        tokens_per_minute: None,
+    };
+    assert_eq!(caller.rate_limit, Some(limit));
+    let first = callers.find(&KeyDigest([0xaa; 32])).unwrap();
+    assert_eq!(first.rate_limit, None);
+    assert_eq!(callers.in_order(), [first, caller]);
     assert_eq!(
         warnings,
         ["line 1: environment: has no effect: a caller's key decides the environment"]

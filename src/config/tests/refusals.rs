@@ -170,11 +170,45 @@ fn callers() {
         ),
         (
             json!([{"key": SECRET}]),
-            "keys[0].key: there is no such field; the fields here are: name, environment, sha256"
+            "keys[0].key: there is no such field; the fields here are: name, environment, sha256, rate_limit"
                 .into(),
         ),
     ] {
         assert_eq!(errors(keys.clone())[0], expected, "{keys}");
+    }
+}
+
+#[test]
+fn rate_limits() {
+    let first = "keys[0].rate_limit";
+    let range = "must be from 1 to 1000000000, not";
+    for (limit, expected) in [
+        (
+            json!({}),
+            format!("{first}: is empty; write `requests_per_minute`, `tokens_per_minute` or both"),
+        ),
+        (
+            json!({"requests_per_minute": 0}),
+            format!("{first}.requests_per_minute: {range} 0"),
+        ),
+        (
+            json!({"requests_per_minute": 1, "tokens_per_minute": 1_000_000_001}),
+            format!("{first}.tokens_per_minute: {range} 1000000001"),
+        ),
+        (
+            json!({"requests_per_minute": 1, "requests": 1}),
+            format!(
+                "{first}.requests: there is no such field; the fields here are: requests_per_minute, tokens_per_minute"
+            ),
+        ),
+    ] {
+        let key = json!({"name": "a", "environment": "sandbox", "sha256": "a".repeat(64), "rate_limit": limit});
+        let errors = refused(&[
+            ("authentication", json!("keys")),
+            ("environment", Json::Null),
+            ("keys", json!([key])),
+        ]);
+        assert_eq!(errors, [expected], "{limit}");
     }
 }
 

@@ -4,6 +4,7 @@ mod concurrency;
 mod connections;
 mod desync;
 mod http2;
+mod rate_limits;
 
 use serde_json::{Value, json};
 

@@ -45,6 +45,7 @@ pub struct Setup {
     names: Vec<String>,
     default_endpoint: Option<String>,
     no_authentication: bool,
+    rate_limit: String,
     access_log: String,
     otlp: String,
 }
@@ -182,6 +183,12 @@ impl Setup {
         self
     }
 
+    /// What the production key may have, in YAML's flow style.
+    pub fn rate_limit(mut self, limit: &str) -> Self {
+        self.rate_limit = format!(", rate_limit: {limit}");
+        self
+    }
+
     /// The configuration's text.
     pub fn yaml(&self, access_log: &str) -> String {
         let mut text = String::from(
@@ -206,8 +213,9 @@ impl Setup {
         } else {
             let _ = write!(
                 text,
-                "keys:\n  - {{name: shop, environment: production, sha256: {}}}\n  - {{name: shop-test, environment: sandbox, sha256: {}}}\n",
+                "keys:\n  - {{name: shop, environment: production, sha256: {}{}}}\n  - {{name: shop-test, environment: sandbox, sha256: {}}}\n",
                 digest_of(KEY),
+                self.rate_limit,
                 digest_of(SANDBOX_KEY),
             );
         }
