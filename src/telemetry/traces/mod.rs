@@ -11,7 +11,7 @@
 //!   request has ended, by the exporter's task.
 //! - **Sampling** is the caller's where it sends a `traceparent`, else `sample_ratio` of the requests.
 //!   A caller that doesn't sample is obeyed: its `traceparent` goes on unchanged.
-//! - **A collector that is slow or dead costs spans**, never a request: [`QUEUE`] requests wait at most;
+//! - **A collector that is slow or dead costs spans**, never a request: a bounded number of requests waits;
 //!   what doesn't fit, and what couldn't be sent, is counted.
 //! - **OTLP/HTTP with JSON, written here.** The `opentelemetry` crates bring a second model of spans,
 //!   `tonic` and `prost`, and a batch processor that tells nobody what it has dropped; what is needed of
