@@ -135,7 +135,7 @@ async fn the_policy_of_the_original_is_made_from_nothing() {
     assert!(
         added
             .text()
-            .contains("data-focus=\"f-production-fallbacks-0--model\""),
+            .contains("data-focus=\"f-production-fallbacks-0-model\""),
         "{}",
         added.text()
     );
@@ -278,7 +278,7 @@ async fn what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost() {
         let text = refused.text();
         for id in [
             "f-production-target-model",
-            "f-production-fallbacks-0--endpoint",
+            "f-production-fallbacks-0-endpoint",
             "f-request-timeout",
             "f-retries",
             "f-match",

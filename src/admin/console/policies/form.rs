@@ -437,6 +437,7 @@ fn leaves(path: &str, written: &Written) -> Vec<String> {
 
 /// The id of the element for a path.
 pub(super) fn id(path: &str) -> String {
-    let word = path.replace(|char: char| !char.is_ascii_alphanumeric(), "-");
-    format!("f-{}", word.trim_end_matches('-'))
+    let words = path.split(|char: char| !char.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.fold("f".to_owned(), |id, word| id + "-" + word)
 }
