@@ -11,6 +11,7 @@ const TO = process.argv[2];
 /** What is photographed: the page, and what is done on it first. */
 const PICTURES = {
   policies: { page: "Policies" },
+  policy: { page: "Policies", act: form },
   "try-out": { page: "Try out", act: rescue },
   live: { page: "Live", act: busy },
   endpoints: { page: "Endpoints" },
@@ -31,6 +32,11 @@ function ask(demo, model, stream) {
     headers: { authorization: "Bearer demo-key", "content-type": "application/json" },
     body: JSON.stringify({ model, stream, messages: [{ role: "user", content: "Who is the most renowned French painter?" }] }),
   }).then((response) => response.text());
+}
+
+async function form(page) {
+  await page.getByRole("link", { name: "rate-limited", exact: true }).click();
+  await page.getByRole("heading", { level: 1, name: "rate-limited" }).waitFor();
 }
 
 async function rescue(page) {
