@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, rustls};
 
 use super::{CHAT, MODEL, Stage, question, raw};
 use crate::support::{
-    Authority, Certificate, Client, Gateway, KEY, NoAnswer, Reply, Setup, Upstream,
+    Authority, Certificate, Client, Gateway, KEY, NoAnswer, Reply, Setup, Upstream, tls, within,
 };
 
 /// A gateway that also listens with TLS.
@@ -84,6 +87,27 @@ async fn with_tls_both_versions_are_spoken_by_alpn() {
     // The cleartext listener is there as well.
     let answer = encrypted.gateway.client().post(CHAT, question()).await;
     assert_eq!(answer.content(), "Hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_1_2_and_1_3_are_spoken() {
+    let encrypted = Encrypted::start(false).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let ca = encrypted.authority.pem();
+        let config = tls::client_config_of(&[version], &ca, &["http/1.1"], None);
+        let tcp = TcpStream::connect(encrypted.addr()).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut connection = TlsConnector::from(config).connect(name, tcp).await.unwrap();
+        let spoken = connection.get_ref().1.protocol_version();
+        assert_eq!(spoken, Some(version.version));
+        let request = "GET /v1/unknown HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within("the answer", connection.read_to_string(&mut answer))
+            .await
+            .unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

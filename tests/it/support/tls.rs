@@ -114,8 +114,18 @@ pub fn server_config(
 
 /// A client that trusts `ca` (PEM), offers `alpn`, and shows `identity` where it is asked for one.
 pub fn client_config(ca: &str, alpn: &[&str], identity: Option<&Identity>) -> Arc<ClientConfig> {
+    client_config_of(rustls::DEFAULT_VERSIONS, ca, alpn, identity)
+}
+
+/// The same, for these versions of TLS.
+pub fn client_config_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    ca: &str,
+    alpn: &[&str],
+    identity: Option<&Identity>,
+) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("protocol versions")
         .with_root_certificates(roots(ca));
     let mut config = match identity.map(Identity::parts) {
