@@ -71,7 +71,7 @@ test("the original's policy is made from nothing, deployed, and rolled back", ()
     await press(page, "Review");
     const review = section(page, "What changes in the file");
     await review.getByText("+    suspend_duration: 1m").waitFor();
-    assert.equal(await page.evaluate(() => document.activeElement.id), "review");
+    await focus(page, () => document.activeElement.id === "review");
     await accessible(page);
     await press(page, "Save and deploy");
     await page.getByText(/^Saved and deployed as revision \d+\.$/).waitFor();
@@ -118,7 +118,7 @@ test("a mistake stands beside its field, and nothing typed is lost", () =>
     await fallback(page, 1).getByLabel("Endpoint").selectOption("");
     await press(page, "Save and deploy");
     await page.getByText("Nothing has changed: there are 2 mistakes").waitFor();
-    assert.equal(await page.evaluate(() => document.activeElement.id), "mistakes");
+    await focus(page, () => document.activeElement.id === "mistakes");
     const timeout = page.getByLabel("Request Timeout", { exact: true });
     assert.equal(await timeout.inputValue(), "soon");
     assert.equal(await timeout.getAttribute("aria-invalid"), "true");
@@ -126,7 +126,7 @@ test("a mistake stands beside its field, and nothing typed is lost", () =>
     assert.match(await page.locator(`#${described}`).innerText(), /soon/);
     await accessible(page);
     await page.getByRole("link", { name: "production, fallback 1, endpoint" }).click();
-    assert.equal(await page.evaluate(() => document.activeElement.name), "production.fallbacks.endpoint");
+    await focus(page, () => document.activeElement.name === "production.fallbacks.endpoint");
 
     const on = section(page, "Production").getByRole("switch");
     await on.uncheck();
@@ -166,7 +166,7 @@ test("all of it by keyboard alone", () =>
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { level: 1, name: "Policies" }).waitFor();
     await page.keyboard.press("Tab");
-    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the page");
+    await focus(page, () => document.activeElement.textContent === "Skip to the page");
     await page.keyboard.press("Enter");
     /** Goes on by Tab until something has the focus. */
     const reach = async (name) => {
@@ -182,6 +182,8 @@ test("all of it by keyboard alone", () =>
     };
     await reach("New policy");
     await page.keyboard.press("Enter");
+    await page.waitForURL("**/console/policies/new");
+    await page.getByLabel("Name").waitFor();
     await reach("Name");
     await page.keyboard.type("by-keyboard");
     await reach("Model");
