@@ -66,7 +66,9 @@ impl Problem {
     pub(super) fn invalid(errors: &ConfigErrors) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let count = errors.0.len();
-        let detail = format!("nothing has changed; the configuration has {count} errors: {errors}");
+        let plural = if count == 1 { "" } else { "s" };
+        let detail =
+            format!("nothing has changed; the configuration has {count} error{plural}: {errors}");
         Self {
             errors: mistakes(errors),
             ..Self::new(

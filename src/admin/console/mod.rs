@@ -71,9 +71,7 @@ impl Console {
             cookie: format!("standin-{}", address.port()),
         }
     }
-}
 
-impl Console {
     /// Counts what is shown of the last minutes, for as long as the process lives.
     pub(super) async fn watch(&self, live: &dyn Live) {
         live::watch(live, &self.history).await;

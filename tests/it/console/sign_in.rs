@@ -201,6 +201,32 @@ async fn a_change_is_asked_for_by_a_page_of_the_console() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_change_passes_the_gate() {
+    let gateway = start();
+    let conf = gateway.conf_text();
+    let stranger = Browser::new(&gateway);
+    let mut browser = Browser::signed_in(&gateway).await;
+    browser.csrf.clear();
+    for path in [
+        "/console/policies/new",
+        "/console/policy/chat",
+        "/console/revisions/1",
+        "/console/keys",
+        "/console/keys/revoke",
+        "/console/live/suspend",
+        "/console/live/resume",
+        "/console/try-out/send",
+    ] {
+        let first = stranger.send(path, &[("name", "evil")]).await;
+        assert_eq!(first.status, 303, "{path}");
+        assert_eq!(first.header("location"), Some("/console/sign-in"), "{path}");
+        let unsaid = browser.send(path, &[("name", "evil")]).await;
+        assert_eq!(unsaid.status, 403, "{path}: {}", unsaid.text());
+    }
+    assert_eq!(gateway.conf_text(), conf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_token() {
     let gateway = start();
     let browser = Browser::signed_in(&gateway).await;

@@ -21,18 +21,18 @@ use serde_json::{Value, json};
 use crate::support::{Client, Gateway, KEY, Reply, Response, Setup, Upstream, until};
 
 /// The operation with a policy.
-const CHAT: &str = "/v1/chat/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 
 /// What a request asks for here.
-const MODEL: &str = "gpt-4o";
+pub const MODEL: &str = "gpt-4o";
 
 /// A request that the policy serves.
-fn question() -> Value {
+pub fn question() -> Value {
     json!({"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]})
 }
 
 /// The same as a stream.
-fn streaming_question() -> Value {
+pub fn streaming_question() -> Value {
     let mut question = question();
     question["stream"] = true.into();
     question

@@ -4,19 +4,15 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{CHAT, MODEL, question};
-use crate::support::{Client, Gateway, KEY, Reply, Setup, Upstream, within};
+use super::{CHAT, MODEL, limited, question};
+use crate::support::{Client, Gateway, KEY, Reply, Upstream, within};
 
 const FILES: &str = "/v1/files";
 
 async fn stage(limits: &str) -> (Upstream, Gateway) {
     let upstream = Upstream::start().await;
     upstream.always(Reply::chat(MODEL, "Hello"));
-    let gateway = Setup::new()
-        .listener("{address: 127.0.0.1:0, h2c: true}")
-        .limits(limits)
-        .endpoint("openai", &upstream.url())
-        .chain(&[(MODEL, "openai")], "suspend_duration: 60s")
+    let gateway = limited(&upstream, limits)
         .operation("method: POST\npath: /v1/files\ndefault_endpoint: {production: openai}")
         .start();
     (upstream, gateway)

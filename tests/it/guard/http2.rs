@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{CHAT, MODEL, question, streaming_question};
-use crate::support::{Client, Gateway, KEY, Reply, Setup, Step, Upstream, within};
+use super::{CHAT, MODEL, limited, question, streaming_question};
+use crate::support::{Client, Gateway, KEY, Reply, Step, Upstream, within};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -84,12 +84,7 @@ impl Stage {
     async fn new(limits: &str) -> Self {
         let upstream = Upstream::start().await;
         upstream.always(Reply::chat(MODEL, "Hello"));
-        let gateway = Setup::new()
-            .listener("{address: 127.0.0.1:0, h2c: true}")
-            .limits(limits)
-            .endpoint("openai", &upstream.url())
-            .chain(&[(MODEL, "openai")], "")
-            .start();
+        let gateway = limited(&upstream, limits).start();
         Self { upstream, gateway }
     }
 

@@ -6,22 +6,14 @@ mod desync;
 mod http2;
 mod rate_limits;
 
-use serde_json::{Value, json};
+use crate::front::{CHAT, MODEL, question, streaming_question};
+use crate::support::{Setup, Upstream};
 
-/// The operation with a policy.
-const CHAT: &str = "/v1/chat/completions";
-
-/// What a request asks for here.
-const MODEL: &str = "gpt-4o";
-
-/// A request that the policy serves.
-fn question() -> Value {
-    json!({"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]})
-}
-
-/// The same as a stream.
-fn streaming_question() -> Value {
-    let mut question = question();
-    question["stream"] = true.into();
-    question
+/// One target, with these limits, on a listener that speaks both versions of HTTP.
+fn limited(upstream: &Upstream, limits: &str) -> Setup {
+    Setup::new()
+        .listener("{address: 127.0.0.1:0, h2c: true}")
+        .limits(limits)
+        .endpoint("openai", &upstream.url())
+        .chain(&[(MODEL, "openai")], "suspend_duration: 60s")
 }
