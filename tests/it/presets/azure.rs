@@ -1,14 +1,20 @@
 //! Azure OpenAI: <https://learn.microsoft.com/azure/ai-foundry/openai/reference>, data plane inference.
 
-use super::{Case, Stage};
+use super::{Case, FIRST, SECOND, Stage};
+use crate::support::Reply;
 
 const JSON: &str = "application/json";
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case {
         path: "/openai/deployments/MODEL/chat/completions?api-version=2024-10-21",
         body: r#"{"messages":[{"role":"user","content":"Does Azure OpenAI support customer managed keys?"}]}"#,
         answer: (JSON, br#"{"id":"chatcmpl-6v7mkQj980V1yBec6ETrKPRqFjNw9","object":"chat.completion","created":1679072642,"model":"gpt-35-turbo","prompt_filter_results":[{"prompt_index":0,"content_filter_results":{"hate":{"filtered":false,"severity":"safe"}}}],"choices":[{"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop","index":0,"content_filter_results":{"hate":{"filtered":false,"severity":"safe"}}}],"usage":{"prompt_tokens":58,"completion_tokens":68,"total_tokens":126}}"#),
+    },
+    Case {
+        path: "/openai/deployments/MODEL/completions?api-version=2024-10-21",
+        body: r#"{"prompt": ["tell me a joke about mango"], "max_tokens": 32}"#,
+        answer: (JSON, br#"{"id":"cmpl-7QmVI15qgYVllxK0FtxVGG6ywfzaq","object":"text_completion","created":1686617332,"choices":[{"text":"es\n\nWhat do you call a mango who's in charge?","index":0,"finish_reason":"stop","logprobs":null}],"usage":{"completion_tokens":20,"prompt_tokens":6,"total_tokens":26}}"#),
     },
     // Its SDKs send the model in the body as well.
     Case {
@@ -40,6 +46,34 @@ async fn deployments_fail_over() {
         stage
             .check(case, (429, limited), "429", ("api-key", ""))
             .await;
+    }
+}
+
+/// Forms: the deployment is in the path, and the form is passed on as it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_fail_over() {
+    let stage = Stage::new("azure-openai", "azure-openai").await;
+    let client = stage.gateway.client();
+    let form = "--X\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\0\r\n--X--\r\n";
+    let answer = br#"{"text":"Hello"}"#;
+    for operation in ["images/edits", "audio/transcriptions", "audio/translations"] {
+        let path =
+            |model: &str| format!("/openai/deployments/{model}/{operation}?api-version=2024-10-21");
+        let request = |model: &str| {
+            let request = client.post(&path(model), form);
+            request.header("content-type", "multipart/form-data; boundary=X")
+        };
+        let failure = Reply::status(503);
+        let reply = Reply::status(200)
+            .header("content-type", JSON)
+            .body(&answer[..]);
+        let (_, received) = stage
+            .fails_over(request, failure, "503", (reply, answer))
+            .await;
+        for (received, model) in received.iter().zip([FIRST, SECOND]) {
+            assert_eq!(received.target, path(model));
+            assert_eq!(received.body, form);
+        }
     }
 }
 

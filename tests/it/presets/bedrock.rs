@@ -99,28 +99,28 @@ async fn a_binary_stream_is_passed_on_from_its_first_bytes() {
     let stage = Stage::new("bedrock", "bedrock").await;
     let client = stage.gateway.client();
     let kind = "application/vnd.amazon.eventstream";
-    let stream = Reply::status(200).header("content-type", kind);
-    stage
-        .first
-        .push(stream.clone().chunked(Vec::<Vec<u8>>::new()));
-    let pieces = [&b"\0\0\0\x10first"[..], b"second"];
-    let reply = stream
-        .chunked(pieces)
-        .before_write(1, Step::Gate("first piece"));
-    stage.second.push(reply);
-    let path = format!("/model/{FIRST}/converse-stream");
-    let mut response = client.open(&path, json!({"messages": []})).await;
-    assert_eq!(
-        response.header("x-standin-failover"),
-        Some("first/first-model=empty_stream")
-    );
-    assert_eq!(response.header("content-type"), Some(kind));
-    assert_eq!(response.next_chunk().await.unwrap().data, pieces[0]);
-    stage.second.open("first piece");
-    let rest = response.rest().await;
-    assert!(rest.complete);
-    assert_eq!(
-        stage.second.last_request().target,
-        format!("/model/{SECOND}/converse-stream")
-    );
+    for (operation, gate) in [
+        ("converse-stream", "first piece"),
+        ("invoke-with-response-stream", "another"),
+    ] {
+        let stream = Reply::status(200).header("content-type", kind);
+        stage
+            .first
+            .push(stream.clone().chunked(Vec::<Vec<u8>>::new()));
+        let pieces = [&b"\0\0\0\x10first"[..], b"second"];
+        let reply = stream.chunked(pieces).before_write(1, Step::Gate(gate));
+        stage.second.push(reply);
+        let path = |model: &str| format!("/model/{model}/{operation}");
+        let mut response = client.open(&path(FIRST), json!({"messages": []})).await;
+        assert_eq!(
+            response.header("x-standin-failover"),
+            Some("first/first-model=empty_stream")
+        );
+        assert_eq!(response.header("content-type"), Some(kind));
+        assert_eq!(response.next_chunk().await.unwrap().data, pieces[0]);
+        stage.second.open(gate);
+        let rest = response.rest().await;
+        assert!(rest.complete);
+        assert_eq!(stage.second.last_request().target, path(SECOND));
+    }
 }
