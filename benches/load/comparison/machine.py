@@ -13,7 +13,7 @@ def about(proxies, standins):
     """What stands over the results."""
     rows = {
         "processor": f"{_processor()}, {os.cpu_count()} of its threads, shared by load, upstream and proxy",
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "compiler": _first_line("rustc", "--version"),
         "Standin": _commit(),
     }
