@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::client::Gone;
 use crate::policy::Dialect;
 use crate::provider::google_status;
+use crate::telemetry::RequestRecord;
 
 /// Why a request ends without an upstream's answer.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub(super) enum Failure {
     /// The answer had begun, and can't be completed: what is left is to end it so that nobody can
     /// take it for whole.
     Broken,
+    /// The gateway itself failed at it: a panic.
+    Panicked,
 }
 
 impl Failure {
@@ -43,6 +46,7 @@ impl Failure {
             Self::ClientGone => "client_gone",
             Self::ClientStalled => "client_stalled",
             Self::Broken => "stream_broken",
+            Self::Panicked => RequestRecord::INTERNAL_ERROR,
         }
     }
 }
@@ -265,6 +269,9 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// What a client is told where there is nothing that it could do otherwise.
+const PANICKED: &str = "The gateway failed at this request, by a fault of its own that its log tells of. Sent again, the request may be answered.";
+
 /// Where Bedrock's clients look for the kind of an error.
 const AMAZON_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -331,6 +338,19 @@ pub(super) fn answer(failure: &Failure, dialect: Dialect) -> Option<ErrorAnswer>
                 status: None,
                 reason: None,
                 attempts: Some(&exhausted.attempts),
+            },
+        ),
+        Failure::Panicked => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Vec::new(),
+            ErrorBody {
+                message: PANICKED,
+                kind: "server_error",
+                param: (),
+                code: Code::Word(failure.code()),
+                status: None,
+                reason: None,
+                attempts: None,
             },
         ),
         Failure::ClientGone | Failure::ClientStalled | Failure::Broken => return None,

@@ -109,11 +109,12 @@ impl Ledger {
         self.conclude(UNDECIDED, AttemptClass::CLIENT_GONE);
     }
 
-    /// The process ends: an exchange without a verdict will have none.
-    pub(super) fn cut(&mut self) {
+    /// The request ends in the middle, by the process's end or by a panic: an exchange without a verdict
+    /// will have none but the request's `error`.
+    pub(super) fn cut(&mut self, error: &'static str) {
         let undecided = |attempt: &AttemptRecord| attempt.outcome == UNDECIDED;
         if self.current().is_some_and(undecided) {
-            self.conclude(AttemptRecord::SHUTDOWN, AttemptClass::SHUTDOWN);
+            self.conclude(error.into(), AttemptClass::named(error));
         }
     }
 

@@ -7,9 +7,10 @@
 //!                                              upstream_request_filter, request_body_filter, ...
 //! a failure in either ──> fail_to_proxy ──> respond::failure
 //! everything ──────────> logging ──> RequestContext::account
-//! the process ends ────> dropped ──> RequestContext::account
+//! a panic, the process's end ──> dropped ──> RequestContext::account
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -253,15 +254,19 @@ pub(super) struct Sent {
     pub(super) bytes_out: u64,
 }
 
-/// A request is dropped before it is over only where its thread ends with the process.
+/// A request is dropped before it is over only where its thread ends with the process, or by a panic
+/// that nobody has caught: one of Pingora's, or one more while a first one was answered.
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        if self.accounted || std::thread::panicking() {
+        if self.accounted {
             return;
         }
-        self.record.error = Some(RequestRecord::SHUTDOWN);
-        self.ledger.cut();
-        self.account(Sent::default());
+        self.record.error = Some(match std::thread::panicking() {
+            true => RequestRecord::INTERNAL_ERROR,
+            false => RequestRecord::SHUTDOWN,
+        });
+        // A panic that leaves this function while another is under way would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.account(Sent::default())));
     }
 }
 
@@ -293,6 +298,10 @@ impl RequestContext {
             RequestPath::Unknown(Box::default()),
         );
         let mut record = std::mem::replace(&mut self.record, nothing);
+        if let Some(cut @ (RequestRecord::SHUTDOWN | RequestRecord::INTERNAL_ERROR)) = record.error
+        {
+            self.ledger.cut(cut);
+        }
         record.waited = self.ledger.waits();
         record.attempts = self.ledger.take();
         record.status = sent.status.map(|status| status.as_u16());
@@ -312,6 +321,7 @@ impl RequestContext {
                 ErrorSource::Downstream
             }
             Failure::Exhausted(_) | Failure::Broken => ErrorSource::Upstream,
+            Failure::Panicked => ErrorSource::Internal,
         };
         self.failure = Some(failure);
         Error::create(ErrorType::InternalError, source, None, None)

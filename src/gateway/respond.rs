@@ -126,7 +126,9 @@ pub(super) async fn failure(
     let status = Some(answer.status);
     // A client that was too slow once isn't waited for again.
     let too_slow = answer.status == StatusCode::REQUEST_TIMEOUT;
-    let drained = !too_slow && drain_request(client).await;
+    // Nobody knows where a panic has left its connection.
+    let panicked = matches!(failure, Failure::Panicked);
+    let drained = !too_slow && !panicked && drain_request(client).await;
     if !drained {
         client.close_after();
     }

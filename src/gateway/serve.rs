@@ -1,7 +1,9 @@
 //! The life of a request: admit, buffer, route, attempt, respond.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 
@@ -38,11 +40,27 @@ pub(super) enum Served {
     PassOn(EndpointId, Address),
 }
 
-/// Serves a request up to its answer, or up to where Pingora takes over.
+/// Serves a request up to its answer, or up to where Pingora takes over. A panic ends this request
+/// alone: what it holds is given back as it is unwound, and its client is told.
 ///
 /// # Errors
 /// Why there is no answer.
-pub(super) async fn serve(
+pub(super) fn serve(
+    gateway: &Gateway,
+    client: &mut Client<'_>,
+    ctx: &mut RequestContext,
+) -> impl Future<Output = Result<Served, Failure>> + Send {
+    // Whoever goes on with these after a panic ends the request, and its connection with it.
+    let served = AssertUnwindSafe(to_answer(gateway, client, ctx)).catch_unwind();
+    served.map(|served| {
+        served.unwrap_or_else(|_panic| {
+            log::error!("a request has panicked: this is a bug of the gateway. Its access log has the request, with internal_error");
+            Err(Failure::Panicked)
+        })
+    })
+}
+
+async fn to_answer(
     gateway: &Gateway,
     client: &mut Client<'_>,
     ctx: &mut RequestContext,

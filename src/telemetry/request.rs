@@ -78,6 +78,9 @@ impl RequestRecord {
     /// The error of a request that the process's end has cut.
     pub const SHUTDOWN: &'static str = "shutdown";
 
+    /// The error of a request at which the gateway itself failed: a panic.
+    pub const INTERNAL_ERROR: &'static str = "internal_error";
+
     /// The record of a request of which only its head's first line is known.
     pub fn new(
         request_id: Box<str>,
@@ -256,6 +259,9 @@ impl AttemptRecord {
 
     /// Of an exchange that the process's end has cut.
     pub const SHUTDOWN: Cow<'static, str> = Cow::Borrowed(RequestRecord::SHUTDOWN);
+
+    /// Of an exchange in which the gateway itself failed.
+    pub const INTERNAL_ERROR: Cow<'static, str> = Cow::Borrowed(RequestRecord::INTERNAL_ERROR);
 
     fn write(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);

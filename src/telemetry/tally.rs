@@ -44,8 +44,12 @@ impl Tally {
             let micros = u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX);
             self.succeeded.fetch_add(1, Relaxed);
             self.succeeded_micros.fetch_add(micros, Relaxed);
-        } else if attempt.outcome != AttemptRecord::CLIENT_GONE
-            && attempt.outcome != AttemptRecord::SHUTDOWN
+        } else if ![
+            AttemptRecord::CLIENT_GONE,
+            AttemptRecord::SHUTDOWN,
+            AttemptRecord::INTERNAL_ERROR,
+        ]
+        .contains(&attempt.outcome)
         {
             self.failed.fetch_add(1, Relaxed);
         }
@@ -76,6 +80,7 @@ mod tests {
             ("success", 30),
             ("client_gone", 9),
             ("shutdown", 9),
+            ("internal_error", 9),
         ] {
             tally.count(&AttemptRecord {
                 endpoint: "e".into(),

@@ -29,11 +29,13 @@ pub enum RequestOutcome {
     ClientGone,
     /// The process ended before its answer did.
     Shutdown,
+    /// The gateway itself failed at it: a panic.
+    InternalError,
 }
 
 impl RequestOutcome {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Success,
         Self::FailedOver,
         Self::ClientError,
@@ -45,6 +47,7 @@ impl RequestOutcome {
         Self::Broken,
         Self::ClientGone,
         Self::Shutdown,
+        Self::InternalError,
     ];
 
     /// The outcome that a record tells of.
@@ -52,6 +55,7 @@ impl RequestOutcome {
         match (record.error, record.status) {
             (Some("client_gone" | "client_stalled"), _) | (None, None) => Self::ClientGone,
             (Some(RequestRecord::SHUTDOWN), _) => Self::Shutdown,
+            (Some(RequestRecord::INTERNAL_ERROR), _) => Self::InternalError,
             (Some("stream_broken"), _) => Self::Broken,
             (Some("all_targets_suspended"), _) => Self::Suspended,
             (Some("all_targets_failed" | "endpoint_failed"), _) => Self::Failed,
@@ -80,6 +84,7 @@ impl RequestOutcome {
                 | Self::Failed
                 | Self::Broken
                 | Self::Shutdown
+                | Self::InternalError
         )
     }
 
@@ -97,6 +102,7 @@ impl RequestOutcome {
             Self::Broken => "broken",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
+            Self::InternalError => "internal_error",
         }
     }
 }
@@ -113,14 +119,17 @@ impl AttemptClass {
     pub const CLIENT_GONE: Self = Self(1);
     /// The process ended before its verdict.
     pub const SHUTDOWN: Self = Self(2);
+    /// The gateway itself failed before its verdict.
+    pub const INTERNAL_ERROR: Self = Self(3);
     /// None of the other words.
-    pub const OTHER: Self = Self(3);
+    pub const OTHER: Self = Self(4);
 
     /// Every word, at the place of its number.
-    pub const NAMES: [&'static str; 46] = [
+    pub const NAMES: [&'static str; 47] = [
         "success",
         "client_gone",
         "shutdown",
+        "internal_error",
         "other",
         // There was no complete answer.
         "refused",
@@ -197,7 +206,7 @@ impl AttemptClass {
 
     /// Whether it was the attempt that failed.
     pub const fn is_failure(self) -> bool {
-        self.0 > Self::SHUTDOWN.0
+        self.0 > Self::INTERNAL_ERROR.0
     }
 
     /// The places of those that [are failures](Self::is_failure).

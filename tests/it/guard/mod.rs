@@ -4,6 +4,7 @@ mod concurrency;
 mod connections;
 mod desync;
 mod http2;
+mod panics;
 mod rate_limits;
 
 use crate::front::{CHAT, MODEL, question, streaming_question};

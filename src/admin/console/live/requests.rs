@@ -96,6 +96,7 @@ fn row(record: &RequestRecord) -> RequestRow {
         RequestOutcome::UpstreamError | RequestOutcome::Failed => ("failed", "bad"),
         RequestOutcome::Broken => ("broken", "bad"),
         RequestOutcome::Shutdown => ("shut down", "bad"),
+        RequestOutcome::InternalError => ("internal error", "bad"),
     };
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
     let time = rfc3339(record.started);
