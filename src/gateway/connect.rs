@@ -54,7 +54,7 @@ const HTTP2_STREAMS: usize = 100;
 const HTTP2_WINDOW: u32 = 64 << 10;
 
 /// How often an HTTP/2 connection is asked whether it still lives.
-const HTTP2_PING: Duration = Duration::from_secs(15);
+pub(super) const HTTP2_PING: Duration = Duration::from_secs(15);
 
 /// The way to every backend. It outlives a configuration: a backend that is the same in the next
 /// one keeps its link, and so its idle connections.

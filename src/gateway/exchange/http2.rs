@@ -6,12 +6,15 @@
 //!   the answer's head is here the rest of the request stays unsent. Such a server may reset the
 //!   stream with `NO_ERROR` behind its answer (RFC 9113, section 8.1), which is an end then;
 //! - an answer's last byte and its end are two things. The last piece of a declared length is given
-//!   out when its end has come: whoever has it has the whole answer, and may send the next request.
+//!   out when its end has come: whoever has it has the whole answer, and may send the next request;
+//! - servers take many short frames for a flood, and end the connection: of hyper's a hundred that nobody
+//!   has read are too many, which fifty requests at once had. What is short of a body shares a frame.
 
+use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::io;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use http::{HeaderMap, StatusCode};
 use pingora_core::{Error, ErrorType};
@@ -22,6 +25,9 @@ use crate::gateway::admit::content_length;
 use crate::gateway::connect::Http2Stream;
 use crate::gateway::http1::say_length_once;
 use crate::gateway::judge::ExchangeFault;
+
+/// What every server takes in one frame (RFC 9113, section 6.5.2).
+const FRAME: usize = 16 << 10;
 
 /// An exchange over HTTP/2. Dropped before its end it resets the stream.
 pub(super) struct Http2 {
@@ -134,23 +140,41 @@ impl Http2 {
 /// Sends a request's body as fast as the server takes it. What stops it is told by the answer, or by
 /// its absence.
 async fn send(mut writer: SendStream<Bytes>, body: [Bytes; 3]) {
-    let mut pieces = body
-        .into_iter()
-        .filter(|piece| !piece.is_empty())
-        .peekable();
-    while let Some(mut piece) = pieces.next() {
+    let pieces = body.into_iter().filter(|piece| !piece.is_empty());
+    let mut pieces: VecDeque<_> = pieces.collect();
+    while let Some(mut piece) = next_piece(&mut pieces) {
         while !piece.is_empty() {
             writer.reserve_capacity(piece.len());
             let Some(Ok(granted)) = poll_fn(|context| writer.poll_capacity(context)).await else {
                 return pending().await;
             };
             let part = piece.split_to(granted.min(piece.len()));
-            let last = piece.is_empty() && pieces.peek().is_none();
+            let last = piece.is_empty() && pieces.is_empty();
             if writer.send_data(part, last).is_err() {
                 return pending().await;
             }
         }
     }
+}
+
+/// Takes the next piece; a short one with as much of what follows as fills a frame.
+fn next_piece(pieces: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = pieces.pop_front()?;
+    if first.len() >= FRAME || pieces.is_empty() {
+        return Some(first);
+    }
+    let left: usize = pieces.iter().map(Bytes::len).sum();
+    let mut joined = BytesMut::with_capacity(FRAME.min(first.len() + left));
+    joined.extend_from_slice(&first);
+    while joined.len() < FRAME
+        && let Some(mut next) = pieces.pop_front()
+    {
+        joined.extend_from_slice(&next.split_to(next.len().min(FRAME - joined.len())));
+        if !next.is_empty() {
+            pieces.push_front(next);
+        }
+    }
+    Some(joined.freeze())
 }
 
 /// Whether the whole connection is gone or going, so that this request was not handled: not a
@@ -200,3 +224,6 @@ fn body_fault(error: &Error) -> ExchangeFault {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

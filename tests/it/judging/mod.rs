@@ -10,6 +10,7 @@ mod chains;
 mod credentials;
 mod encryption;
 mod forwarding;
+mod http2;
 mod original;
 mod passing;
 mod payloads;

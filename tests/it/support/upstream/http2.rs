@@ -19,10 +19,14 @@ use crate::support::wire::Headers;
 
 type Connection = server::Connection<Wire, Bytes>;
 
-/// Serves one connection until it is closed.
-pub(super) async fn serve(link: &Arc<Link>, wire: Wire, lever: Lever) {
+/// Serves one connection until it is closed, with so many `streams` at once where it has a limit.
+pub(super) async fn serve(link: &Arc<Link>, wire: Wire, lever: Lever, streams: Option<u32>) {
     let greeting = Busy::with(link);
-    let mut connection = match server::handshake(wire).await {
+    let mut builder = server::Builder::new();
+    if let Some(streams) = streams {
+        builder.max_concurrent_streams(streams);
+    }
+    let mut connection = match builder.handshake(wire).await {
         Ok(connection) => connection,
         Err(error) => return improper(link, &error),
     };

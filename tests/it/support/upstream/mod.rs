@@ -53,8 +53,8 @@ pub struct Upstream {
 #[derive(Clone)]
 enum Speaks {
     Http1,
-    /// HTTP/2 with prior knowledge.
-    H2c,
+    /// HTTP/2 with prior knowledge, perhaps with a limit of streams at once.
+    H2c(Option<u32>),
     /// What ALPN agrees on; HTTP/1.1 without it.
     Tls(Arc<ServerConfig>),
 }
@@ -68,7 +68,12 @@ impl Upstream {
 
     /// HTTP/2 with prior knowledge, in cleartext.
     pub async fn h2c() -> Self {
-        Self::run(Speaks::H2c, None)
+        Self::run(Speaks::H2c(None), None)
+    }
+
+    /// The same, with so many streams at once on each connection.
+    pub async fn h2c_with_streams(limit: u32) -> Self {
+        Self::run(Speaks::H2c(Some(limit)), None)
     }
 
     /// TLS with ALPN: HTTP/2 for those who offer it, else HTTP/1.1.
@@ -401,7 +406,9 @@ async fn connection(link: Link, tcp: TcpStream, speaks: Speaks) {
     }
     match speaks {
         Speaks::Http1 => http1::serve(&Arc::new(link), Box::new(tcp), lever).await,
-        Speaks::H2c => http2::serve(&Arc::new(link), Box::new(tcp), lever).await,
+        Speaks::H2c(streams) => {
+            http2::serve(&Arc::new(link), Box::new(tcp), lever, streams).await;
+        }
         Speaks::Tls(config) => encrypted(link, tcp, lever, config).await,
     }
 }
@@ -417,7 +424,7 @@ async fn encrypted(mut link: Link, tcp: TcpStream, lever: Lever, config: Arc<Ser
     let http2 = session.alpn_protocol() == Some(b"h2");
     let wire: Wire = Box::new(stream);
     match http2 {
-        true => http2::serve(&Arc::new(link), wire, lever).await,
+        true => http2::serve(&Arc::new(link), wire, lever, None).await,
         false => http1::serve(&Arc::new(link), wire, lever).await,
     }
 }
