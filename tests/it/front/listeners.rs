@@ -9,7 +9,8 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use super::{CHAT, MODEL, Stage, question, raw};
 use crate::support::{
-    Authority, Certificate, Client, Gateway, KEY, NoAnswer, Reply, Setup, Upstream, tls, within,
+    Authority, Certificate, Client, Gateway, KEY, NoAnswer, Reply, Setup, Upstream, tls, until,
+    within,
 };
 
 /// A gateway that also listens with TLS.
@@ -23,6 +24,10 @@ struct Encrypted {
 impl Encrypted {
     /// With `client_ca` only those who show a certificate of its authority may call.
     async fn start(client_ca: bool) -> Self {
+        Self::limited(client_ca, "").await
+    }
+
+    async fn limited(client_ca: bool, limits: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let identity = authority.issue(Certificate::Valid);
@@ -41,6 +46,7 @@ impl Encrypted {
         let upstream = Upstream::start().await;
         upstream.always(Reply::chat(MODEL, "Hello"));
         let gateway = Setup::new()
+            .limits(limits)
             .listener(&format!(
                 "{{address: 127.0.0.1:0, tls: {{certificate: {certificate:?}, private_key: {key:?}{client_ca}}}}}"
             ))
@@ -130,6 +136,40 @@ async fn cleartext_at_a_tls_port_reaches_nobody() {
     let said = connection.read_to_end().await;
     assert!(!said.starts_with(b"HTTP"), "{said:?}");
     assert_eq!(encrypted.upstream.connections(), 0);
+}
+
+/// Connections on which HTTP/2 was agreed on and something else is said: what comes back on each.
+async fn agreed_on_http_2(encrypted: &Encrypted, said: &[&[u8]]) {
+    let ca = encrypted.authority.pem();
+    for said in said {
+        let client = Client::https_offering(encrypted.addr(), &ca, &["h2"]);
+        let mut connection = client.connect().await;
+        connection.write(said).await;
+        let heard = connection.read_to_end().await;
+        assert!(!heard.starts_with(b"HTTP"), "{said:?}: {heard:?}");
+    }
+    let running = &encrypted.gateway.running;
+    until("no open connections", || running.connections.open() == 0).await;
+    assert_eq!(encrypted.upstream.connections(), 0);
+    assert_eq!(encrypted.gateway.log(), [""; 0]);
+    let [_, client] = encrypted.clients(None);
+    assert_eq!(client.post(CHAT, question()).await.content(), "Hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_agrees_on_http_2_and_speaks_something_else_is_cut_at_once() {
+    // The test's patience is shorter.
+    let encrypted = Encrypted::limited(false, "request_head_timeout: 60s").await;
+    let question = super::raw_question(&[]);
+    let almost = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX";
+    let unsettled = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x06\0\0\0\0\0";
+    agreed_on_http_2(&encrypted, &[&question, &[0xff; 64], almost, unsettled]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_agrees_on_http_2_and_says_nothing_is_cut_in_time() {
+    let encrypted = Encrypted::limited(false, "request_head_timeout: 300ms").await;
+    agreed_on_http_2(&encrypted, &[b"", b"PRI * HTT"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
