@@ -90,7 +90,7 @@ impl<'a> Plan<'a> {
 pub(super) struct Won<'a> {
     pub(super) target: &'a Target,
     keys: KeyRing<'a>,
-    pub(super) held: Held,
+    pub(super) held: Held<'a>,
     pub(super) deadlines: Deadlines,
 }
 
@@ -264,7 +264,7 @@ impl<'a> Trip<'a> {
         client: &mut Client<'_>,
         outgoing: &Outgoing,
         ledger: &mut Ledger,
-    ) -> Result<Result<(Held, Deadlines), Verdict>, Failure> {
+    ) -> Result<Result<(Held<'a>, Deadlines), Verdict>, Failure> {
         let plan = &self.plan;
         let endpoint = plan.table.endpoint(target.endpoint);
         let entered = room::enter(endpoint.entrance(), client, self.overall, ledger).await;
@@ -315,7 +315,7 @@ impl<'a> Trip<'a> {
         endpoint: &EndpointLinks,
         exchange: Exchange,
         deadlines: &Deadlines,
-    ) -> Result<Held, Judged> {
+    ) -> Result<Held<'a>, Judged> {
         let plan = &self.plan;
         let held = hold(client, exchange, plan, deadlines).await?;
         let head = held.head();

@@ -1,7 +1,5 @@
 //! The whole body of a request, kept once: it is needed again at every attempt.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::content_length;
 use super::client::{Client, Unreadable};
 use super::error::{Failure, Rejection};
+use super::held_bytes::{HeldBytes, Share};
 use crate::policy::Limits;
 
 /// A length up to which a body's memory is taken at once, before it has come. Nothing of it is
@@ -22,45 +21,12 @@ const RESERVED_AT_ONCE: usize = 4 << 20;
 /// A body up to this length mostly comes with its head, and then lies where it was read.
 const WITH_THE_HEAD: usize = 4 << 10;
 
-/// How many bytes of request bodies are held by all requests together.
-#[derive(Clone, Debug, Default)]
-pub struct HeldBytes(Arc<AtomicUsize>);
-
-impl HeldBytes {
-    /// The bytes held now.
-    pub fn current(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// A body and its share of what is held; given back when this goes.
-pub(super) struct Body {
+pub(super) struct Body<'a> {
     pub(super) bytes: Bytes,
     /// From the end of the head to its last byte.
     pub(super) took: Duration,
-    _share: Share,
-}
-
-struct Share {
-    held: HeldBytes,
-    bytes: usize,
-}
-
-impl Share {
-    fn grow(&mut self, by: usize, limit: usize) -> Result<(), Rejection> {
-        self.bytes += by;
-        let before = self.held.0.fetch_add(by, Ordering::Relaxed);
-        if before.saturating_add(by) > limit {
-            return Err(Rejection::overloaded());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.held.0.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    _share: Share<'a>,
 }
 
 /// Reads the body of a request whose head has been admitted.
@@ -68,16 +34,13 @@ impl Drop for Share {
 /// # Errors
 /// 413 over the limit, 503 where all requests together hold too much, 408 for a caller too slow,
 /// 400 for broken chunks; `ClientGone`.
-pub(super) async fn read(
+pub(super) async fn read<'a>(
     client: &mut Client<'_>,
     limits: &Limits,
-    held: &HeldBytes,
-) -> Result<Body, Failure> {
+    held: &'a HeldBytes,
+) -> Result<Body<'a>, Failure> {
     let expected = content_length(&client.request().headers);
-    let mut share = Share {
-        held: held.clone(),
-        bytes: 0,
-    };
+    let mut share = held.share();
     let begun = Instant::now();
     let deadline = begun + limits.request_body_total;
     if expects_continue(client.request()) {
@@ -94,8 +57,10 @@ pub(super) async fn read(
         if read == 0 {
             break;
         }
-        share.grow(read, limits.buffered_bodies)?;
-        if share.bytes > limits.request_body {
+        if share.grow(read, limits.buffered_bodies).is_err() {
+            return Err(Rejection::overloaded().into());
+        }
+        if share.bytes() > limits.request_body {
             return Err(Rejection::too_large(limits.request_body).into());
         }
     }

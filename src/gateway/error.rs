@@ -204,7 +204,7 @@ impl Rejection {
         let mut rejection = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "gateway_overloaded",
-            "The gateway holds as many request bodies as it may. Send the request again in a moment.",
+            "The gateway holds as many bodies of requests and answers as it may. Send the request again in a moment.",
         );
         rejection.kind = "server_error";
         rejection.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))

@@ -8,7 +8,10 @@
 //! | a stream | its first event with content, up to 64 KiB |
 //! | a stream of Amazon's binary events | its first bytes |
 //!
-//! What outgrows its bound is shown as it comes: by then it is most of an answer.
+//! What outgrows its bound is shown as it comes: by then it is most of an answer. So is an answer for which
+//! there is no room any more among all that is held ([`held_bytes`](super::held_bytes)): then nothing is
+//! known of its end, and it can't go to the next target. What a stream holds back is bounded by itself, and
+//! not counted.
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
@@ -21,6 +24,7 @@ use super::client::{Client, Interrupted};
 use super::coding;
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
+use super::held_bytes::Share;
 use super::judge::{ExchangeFault, Outcome, judge_error_event};
 use super::sse::{Batch, Event, Splitter};
 use crate::policy::Format;
@@ -31,27 +35,30 @@ use crate::provider::{Answer, inspect_answer};
 const HELD_AT_MOST: usize = 64 << 10;
 
 /// The part of an answer that has been read, and what there is to read of it.
-pub(super) enum Held {
+pub(super) enum Held<'a> {
     /// All of it.
-    Whole(Whole),
+    Whole(Whole<'a>),
     /// The beginning of one that is larger than may be held.
-    Large(Large),
+    Large(Large<'a>),
     /// A stream up to its first content.
     Stream(Box<HeldStream>),
 }
 
-pub(super) struct Whole {
+pub(super) struct Whole<'a> {
     pub(super) head: Box<ResponseHeader>,
     pub(super) body: Bytes,
     /// The body as it is without its content-encoding, where it has one that can be read.
     decoded: Option<Bytes>,
     /// What a success says that it cost.
     pub(super) usage: Usage,
+    share: Share<'a>,
 }
 
-pub(super) struct Large {
+pub(super) struct Large<'a> {
     pub(super) exchange: Exchange,
     pub(super) begun: Vec<Bytes>,
+    /// What is held of it; none where that is a read at most.
+    pub(super) share: Option<Share<'a>>,
 }
 
 /// What decides about a stream that is held back.
@@ -85,7 +92,7 @@ pub(super) struct HeldStream {
     pub(super) ended: bool,
 }
 
-impl Held {
+impl Held<'_> {
     pub(super) const fn head(&self) -> &ResponseHeader {
         match self {
             Self::Whole(whole) => &whole.head,
@@ -110,12 +117,12 @@ impl Held {
 /// # Errors
 /// The verdict where it breaks, stalls, or turns out to be an error or none at all; or that the
 /// client has left.
-pub(super) async fn hold(
+pub(super) async fn hold<'a>(
     client: &mut Client<'_>,
     exchange: Exchange,
-    plan: &Plan<'_>,
+    plan: &Plan<'a>,
     deadlines: &Deadlines,
-) -> Result<Held, Judged> {
+) -> Result<Held<'a>, Judged> {
     if exchange.head.status.is_success() && is_event_stream(&exchange.head) {
         return hold_stream(client, exchange, plan, deadlines).await;
     }
@@ -154,12 +161,13 @@ async fn hold_first(
     client: &mut Client<'_>,
     mut exchange: Exchange,
     deadlines: &Deadlines,
-) -> Result<Held, Judged> {
+) -> Result<Held<'static>, Judged> {
     let deadline = Some(deadlines.first_content());
     match client.wait(deadline, exchange.read()).await {
         Ok(Ok(Some(piece))) => Ok(Held::Large(Large {
             exchange,
             begun: vec![piece],
+            share: None,
         })),
         Ok(Ok(None)) => Err(ExchangeFault::EmptyStream.into()),
         Ok(Err(fault)) => Err(fault.into()),
@@ -171,19 +179,24 @@ async fn hold_first(
     }
 }
 
-async fn hold_whole(
+async fn hold_whole<'a>(
     client: &mut Client<'_>,
     mut exchange: Exchange,
-    plan: &Plan<'_>,
+    plan: &Plan<'a>,
     limit: usize,
     deadlines: &Deadlines,
-) -> Result<Held, Judged> {
+) -> Result<Held<'a>, Judged> {
     let promised = exchange.body_left();
     let mut begun: Vec<Bytes> = Vec::new();
-    let mut length = 0;
+    let mut share = plan.table.held_bytes().share();
     if promised.is_some_and(|promised| promised > limit as u64) {
-        return Ok(Held::Large(Large { exchange, begun }));
+        return Ok(Held::Large(Large {
+            exchange,
+            begun,
+            share: None,
+        }));
     }
+    let of_all = plan.table.snapshot.limits.buffered_bodies;
     let deadline = Some(deadlines.whole());
     loop {
         let piece = match client.wait(deadline, exchange.read()).await {
@@ -194,10 +207,14 @@ async fn hold_whole(
             }
         };
         let Some(piece) = piece else { break };
-        length += piece.len();
+        let grown = share.grow(piece.len(), of_all);
         begun.push(piece);
-        if length > limit {
-            return Ok(Held::Large(Large { exchange, begun }));
+        if grown.is_err() || share.bytes() > limit {
+            return Ok(Held::Large(Large {
+                exchange,
+                begun,
+                share: Some(share),
+            }));
         }
     }
     let body = joined(begun);
@@ -213,6 +230,7 @@ async fn hold_whole(
         body,
         decoded,
         usage: Usage::default(),
+        share,
     };
     if whole.head.status.is_success() {
         match whole.inspect() {
@@ -229,7 +247,12 @@ async fn hold_whole(
     Ok(Held::Whole(whole))
 }
 
-impl Whole {
+impl<'a> Whole<'a> {
+    /// What is to be sent: nobody looks at it any more.
+    pub(super) fn into_answer(self) -> (Box<ResponseHeader>, Bytes, Share<'a>) {
+        (self.head, self.body, self.share)
+    }
+
     /// The body without its content-encoding, where that can be read.
     fn text(&self) -> &[u8] {
         self.decoded.as_ref().unwrap_or(&self.body)
@@ -269,7 +292,7 @@ async fn hold_stream(
     exchange: Exchange,
     plan: &Plan<'_>,
     deadlines: &Deadlines,
-) -> Result<Held, Judged> {
+) -> Result<Held<'static>, Judged> {
     let mut stream = Box::new(HeldStream::new(exchange, plan.format));
     let deadline = Some(deadlines.first_content());
     loop {

@@ -18,7 +18,7 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
+//! `held_bytes` counts what all of them hold of bodies; `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
 //! `single` and `native` are the ways of what no policy names; `models` tells which models there are;
 //! `table` is the configuration made ready; `ledger` remembers the attempts.
 
@@ -40,6 +40,7 @@ mod exchange;
 pub mod form_field;
 mod front;
 mod guests;
+mod held_bytes;
 mod hold;
 #[cfg(not(fuzzing))]
 mod http1;
@@ -73,10 +74,10 @@ pub mod suspension;
 mod table;
 
 pub use backends::{BackendService, Resolver, SystemResolver};
-pub use body::HeldBytes;
 pub use connect::{LinkError, Links};
 pub use front::{Connections, Front, HTTP2_STREAMS};
 pub use guests::{Guest, Guests, PASS, Pass};
+pub use held_bytes::HeldBytes;
 pub use proxy::{Proxy, RequestContext};
 pub use shared::Gateway;
 pub use table::{Table, TableError};

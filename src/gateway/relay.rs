@@ -181,16 +181,18 @@ pub(super) async fn end(client: &mut Client<'_>, mut exchange: Exchange) -> Resu
 /// `ClientGone` where nobody takes it.
 pub(super) async fn large(
     client: &mut Client<'_>,
-    large: Large,
+    large: Large<'_>,
     deadline: impl Fn() -> Option<Instant>,
 ) -> Result<Result<(), ExchangeFault>, Failure> {
     let Large {
         mut exchange,
         begun,
+        share,
     } = large;
     for piece in begun {
         respond::write(client, piece, false).await?;
     }
+    drop(share);
     loop {
         match client.wait(deadline(), exchange.read()).await {
             Ok(Ok(Some(piece))) => respond::write(client, piece, false).await?,

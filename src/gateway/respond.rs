@@ -37,18 +37,18 @@ const FAILOVER: HeaderName = HeaderName::from_static("x-standin-failover");
 /// `ClientGone` where nobody takes it.
 pub(super) async fn whole(
     client: &mut Client<'_>,
-    whole: Whole,
+    whole: Whole<'_>,
     request_id: &str,
     ledger: &Ledger,
 ) -> Result<(), Failure> {
-    let mut head = whole.head;
+    let (mut head, body, _share) = whole.into_answer();
     label(&mut head, request_id, ledger);
-    let length = HeaderValue::from(whole.body.len());
+    let length = HeaderValue::from(body.len());
     if !head.status.is_informational() && head.status != StatusCode::NO_CONTENT {
         set(&mut head, header::CONTENT_LENGTH, length);
     }
     write_head(client, head).await?;
-    write(client, whole.body, true).await
+    write(client, body, true).await
 }
 
 /// Begins an answer whose end is not here yet. Where its length isn't known it goes in chunks, or

@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::backends::Pools;
-use super::body::HeldBytes;
 use super::connect::Links;
 use super::front::Connections;
 use super::guests::Guests;
+use super::held_bytes::HeldBytes;
 use super::request_id::RequestIds;
 use super::suspension::Suspensions;
 use super::table::{Lasting, Table, TableError};
@@ -27,7 +27,6 @@ const RETIRED_LOOK: Duration = Duration::from_secs(1);
 pub struct Gateway {
     table: ArcSwap<Table>,
     lasting: Lasting,
-    held: HeldBytes,
     access_log: AccessLog,
     recent: Recent,
     request_ids: RequestIds,
@@ -50,7 +49,6 @@ impl Gateway {
         Ok(Self {
             table: ArcSwap::from_pointee(Table::new(snapshot, &lasting)?),
             lasting,
-            held: HeldBytes::default(),
             access_log,
             recent,
             request_ids: RequestIds::new(),
@@ -112,9 +110,9 @@ impl Gateway {
         self.table.load().backends(tokio::time::Instant::now())
     }
 
-    /// The bytes of request bodies that are held now.
-    pub const fn held_bytes(&self) -> &HeldBytes {
-        &self.held
+    /// The bytes of bodies that are held now.
+    pub fn held_bytes(&self) -> &HeldBytes {
+        &self.lasting.held
     }
 
     /// What is counted.
@@ -139,7 +137,7 @@ impl Gateway {
             rooms: table.rooms(),
             backends: self.backends(),
             keys: table.keys(now),
-            buffered_bytes: self.held.current() as u64,
+            buffered_bytes: self.held_bytes().current() as u64,
             connections: connections.open() as u64,
             connections_refused: connections.refused(),
             access_log_lines_dropped: self.access_log.dropped(),

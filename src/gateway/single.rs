@@ -112,6 +112,7 @@ async fn pass_on(
     let large = Large {
         exchange,
         begun: Vec::new(),
+        share: None,
     };
     let next = || Some(Instant::now() + PATIENCE);
     let relayed = relay::large(client, large, next).await;

@@ -14,6 +14,7 @@ use super::admit::is_key_header;
 use super::backends::{Backends, Pool, Pools};
 use super::balance::{Balancer, Latencies};
 use super::connect::{LinkError, Links};
+use super::held_bytes::HeldBytes;
 use super::keys::Keys;
 use super::rate_limit::{KeyLimits, RateLimits};
 use super::room::{Entrance, Rooms};
@@ -32,6 +33,7 @@ pub(super) struct Lasting {
     pub(super) suspensions: Arc<Suspensions>,
     pub(super) latencies: Latencies,
     pub(super) links: Links,
+    pub(super) held: Arc<HeldBytes>,
     pub(super) pools: Pools,
     pub(super) rooms: Rooms,
     pub(super) rate_limits: RateLimits,
@@ -45,6 +47,7 @@ impl Lasting {
             suspensions: Arc::new(Suspensions::new(started)),
             latencies: Latencies::new(started),
             links,
+            held: Arc::default(),
             pools: Pools::default(),
             rooms: Rooms::default(),
             rate_limits: RateLimits::default(),
@@ -70,6 +73,7 @@ pub struct Table {
     passes_credentials: bool,
     series: Series,
     tracer: Option<Arc<Tracer>>,
+    held: Arc<HeldBytes>,
 }
 
 impl AsRef<Snapshot> for Table {
@@ -129,6 +133,7 @@ impl Table {
             rate_limits,
             series,
             tracer,
+            held: lasting.held.clone(),
         })
     }
 
@@ -151,6 +156,11 @@ impl Table {
     /// The suspensions of all pairs, in the order of the snapshot's.
     pub(super) fn pairs(&self) -> &[Arc<PairState>] {
         &self.pairs
+    }
+
+    /// What all requests together hold of bodies.
+    pub(super) fn held_bytes(&self) -> &HeldBytes {
+        &self.held
     }
 
     /// What makes traces of requests; none where the configuration asks for none.

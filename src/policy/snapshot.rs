@@ -68,7 +68,8 @@ impl Snapshot {
 pub struct Limits {
     /// Bytes of one request body; a larger one gets 413.
     pub request_body: usize,
-    /// Bytes of all request bodies held at once; past it 503 with Retry-After.
+    /// Bytes of all bodies held at once, of requests and of answers; past it 503 with Retry-After, and answers
+    /// are committed as they come.
     pub buffered_bodies: usize,
     /// From the first byte of a request's head (or the connection's start) to its end.
     pub request_head_timeout: Duration,

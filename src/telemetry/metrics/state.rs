@@ -17,7 +17,7 @@ pub struct State {
     pub backends: Vec<BackendReport>,
     /// Every key of the endpoints with several.
     pub keys: Vec<KeyStatus>,
-    /// Bytes of request bodies that are held.
+    /// Bytes of bodies that are held.
     pub buffered_bytes: u64,
     /// Client connections that are open.
     pub connections: u64,
@@ -94,7 +94,7 @@ impl State {
         out.single(
             Kind::Gauge,
             "standin_buffered_bytes",
-            "Bytes of request bodies that are held, of the most that limits.buffered_bodies allows.",
+            "Bytes of bodies that are held, of the most that limits.buffered_bodies allows.",
             self.buffered_bytes,
         );
         out.single(

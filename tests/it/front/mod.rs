@@ -5,6 +5,7 @@ mod bodies;
 mod connections;
 mod framing;
 mod hanging_up;
+mod held_answers;
 mod keys;
 mod limits;
 mod listeners;
@@ -98,7 +99,7 @@ impl Stage {
         self.strangers().map(|client| client.key(KEY))
     }
 
-    /// The bytes of request bodies that are held now.
+    /// The bytes of bodies that are held now.
     fn held(&self) -> usize {
         self.gateway.running.gateway.held_bytes().current()
     }

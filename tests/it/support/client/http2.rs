@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::ready;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -48,7 +47,8 @@ impl Session {
         while !self.driver.task.is_finished() {
             match self.driver.unread() {
                 Unread::Nothing => return true,
-                Unread::Bytes => tokio::time::sleep(Duration::from_millis(1)).await,
+                // Its driver is about to read them.
+                Unread::Bytes => tokio::task::yield_now().await,
                 Unread::End => return false,
             }
         }
