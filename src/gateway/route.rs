@@ -44,7 +44,7 @@ pub(super) fn model<'a>(
     operation: &Operation,
     headers: &HeaderMap,
     address: &Address,
-    body: &'a Body,
+    body: &'a Body<'_>,
     kind: &BodyKind,
 ) -> Result<Named<'a>, Rejection> {
     let in_body = in_body(body, kind);
@@ -75,7 +75,7 @@ pub(super) fn model<'a>(
     })
 }
 
-fn in_body<'a>(body: &'a Body, kind: &BodyKind) -> Result<Named<'a>, Rejection> {
+fn in_body<'a>(body: &'a Body<'_>, kind: &BodyKind) -> Result<Named<'a>, Rejection> {
     let (name, in_body, stream) = match kind {
         BodyKind::Json => {
             let field = model_field::find_model(&body.bytes).map_err(|error| bad_body(&error))?;
