@@ -6,7 +6,8 @@
 //!
 //! A pooled connection may turn out dead: its server closed it in the moment of its reuse. If not
 //! a byte of an answer has come, the request goes out once more on a fresh connection, and nobody
-//! counts it as an attempt.
+//! counts it as an attempt. The same goes for a request whose stream the server refuses (`REFUSED_STREAM`): more of them
+//! may have begun on a connection than it takes, before its settings said so.
 
 mod http2;
 
@@ -126,6 +127,9 @@ fn written(head: &RequestHeader) -> Vec<u8> {
     text
 }
 
+/// How often a request is sent again whose stream was refused.
+const REFUSALS: usize = 2;
+
 enum Failed {
     Connect(ExchangeFault),
     Exchange(ExchangeFault),
@@ -139,6 +143,7 @@ async fn on_backend(
     target: Option<&Target>,
 ) -> Result<(Box<ResponseHeader>, Wire), Failed> {
     let mut fresh = false;
+    let mut refusals = 0;
     loop {
         let connection = backend.link.connect(fresh).await.map_err(Failed::Connect)?;
         let (reused, tried) = match connection {
@@ -156,6 +161,11 @@ async fn on_backend(
         };
         match tried {
             Ok(answered) => return Ok(answered),
+            Err(Unanswered { refused: true, .. }) if refusals < REFUSALS => {
+                // By now the connection's limit is known; but it may be one that serves nobody any more.
+                refusals += 1;
+                fresh = refusals == REFUSALS;
+            }
             Err(Unanswered { silent: true, .. }) if reused && !fresh => fresh = true,
             Err(Unanswered { fault, .. }) => return Err(Failed::Exchange(fault)),
         }
@@ -167,6 +177,8 @@ struct Unanswered {
     fault: ExchangeFault,
     /// Not a byte has come back, and the connection is gone.
     silent: bool,
+    /// The server says that it has not begun with it: it may be sent again.
+    refused: bool,
 }
 
 async fn over_http1(
@@ -184,6 +196,7 @@ async fn over_http1(
         Err(fault) => Err(Unanswered {
             silent: !http1.received_anything()
                 && matches!(fault, ExchangeFault::Closed | ExchangeFault::Reset),
+            refused: false,
             fault,
         }),
     }
@@ -200,6 +213,7 @@ async fn over_http2(
     let unsendable = |fault| Unanswered {
         fault,
         silent: false,
+        refused: false,
     };
     let (head, body) = outgoing
         .http2_parts(endpoint, backend, key, target)

@@ -68,6 +68,7 @@ impl Http2 {
             }
             Err(error) => Err(Unanswered {
                 silent: connection_died(&error),
+                refused: was_refused(&error),
                 fault: fault(&error),
             }),
         }
@@ -178,12 +179,20 @@ fn next_piece(pieces: &mut VecDeque<Bytes>) -> Option<Bytes> {
 }
 
 /// Whether the whole connection is gone or going, so that this request was not handled: not a
-/// mere reset of its one stream, after which it may have been (RFC 9113, section 8.7).
+/// mere reset of its one stream, after which it may have been.
 fn connection_died(error: &Error) -> bool {
     match error.root_cause().downcast_ref::<h2::Error>() {
-        Some(cause) => !cause.is_reset() || cause.reason() == Some(Reason::REFUSED_STREAM),
+        Some(cause) => !cause.is_reset(),
         None => *error.etype() == ErrorType::ConnectionClosed,
     }
+}
+
+/// Whether the server says that it has done nothing for this request (RFC 9113, section 8.7).
+fn was_refused(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.is_some_and(|cause| {
+        cause.is_reset() && cause.is_remote() && cause.reason() == Some(Reason::REFUSED_STREAM)
+    })
 }
 
 /// Whether the server has said all, and wants no more of the request.

@@ -150,6 +150,10 @@ async fn neither_is_one_that_dies_in_the_moment_of_its_reuse() {
     let stage = warmed(Stage::http2().await).await;
     stage.target.push(Reply::refuse_stream().if_reused());
     assert_target(&stage.ask().await);
+    // Nor one that refuses a stream, and the next one that does.
+    stage.target.push(Reply::refuse_stream());
+    stage.target.push(Reply::refuse_stream());
+    assert_target(&stage.ask().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
