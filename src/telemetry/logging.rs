@@ -14,9 +14,15 @@
 //! request that was cut short is in the access log in any case.
 //!
 //! A message is one line whatever is in it: control characters are escaped.
+//!
+//! A panic is told with its place, and with its words only where they stand so in the source: what was put
+//! into them may be part of a prompt or of a key.
 
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::io::{self, Write};
+use std::panic;
 use std::time::SystemTime;
 
 use env_filter::Filter;
@@ -62,6 +68,24 @@ pub fn init() {
     log::set_max_level(max_level);
     if let Some(complaint) = complaint {
         log::warn!("RUST_LOG is ignored: {complaint}");
+    }
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        log::error!("{}", of_panic(place.as_deref(), panic.payload()));
+        // Where `RUST_BACKTRACE` asks for it: functions and lines, and no data.
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            let _ = writeln!(io::stderr(), "{backtrace}");
+        }
+    }));
+}
+
+/// What is told of a panic.
+fn of_panic(place: Option<&str>, payload: &dyn Any) -> String {
+    let place = place.unwrap_or("an unknown place");
+    match payload.downcast_ref::<&'static str>() {
+        Some(words) => format!("a panic at {place}: {words}"),
+        None => format!("a panic at {place}; its words are left out: they may tell of a request"),
     }
 }
 
@@ -215,6 +239,21 @@ mod tests {
         let debug = Some("warn,pingora_proxy=debug");
         assert!(shown(debug, Level::Error, "pingora_proxy", client).is_some());
         assert!(shown(debug, Level::Error, LISTENING, NOISE[0].1).is_none());
+    }
+
+    #[test]
+    fn a_panic_is_told_without_what_was_put_into_its_words() {
+        let caught = |panics: fn()| panic::catch_unwind(panics).unwrap_err();
+        let fixed = caught(|| panic!("no such place"));
+        let place = Some("src/lib.rs:1:2");
+        assert_eq!(
+            of_panic(place, &*fixed),
+            "a panic at src/lib.rs:1:2: no such place"
+        );
+        let made = caught(|| panic!("not in {}", std::hint::black_box("a prompt")));
+        let told = of_panic(place, &*made);
+        assert!(told.starts_with("a panic at src/lib.rs:1:2; "), "{told}");
+        assert!(!told.contains("not in a prompt"), "{told}");
     }
 
     #[test]

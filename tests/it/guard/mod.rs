@@ -5,6 +5,7 @@ mod connections;
 mod desync;
 mod http2;
 mod panics;
+mod promises;
 mod rate_limits;
 
 use crate::front::{CHAT, MODEL, question, streaming_question};
