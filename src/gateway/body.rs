@@ -19,7 +19,7 @@ use crate::policy::Limits;
 const RESERVED_AT_ONCE: usize = 4 << 20;
 
 /// A body up to this length mostly comes with its head, and then lies where it was read.
-const WITH_THE_HEAD: usize = 4 << 10;
+const WITH_THE_HEAD: usize = 8 << 10;
 
 /// A body and its share of what is held; given back when this goes.
 pub(super) struct Body<'a> {

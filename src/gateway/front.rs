@@ -28,12 +28,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::Method;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
@@ -46,14 +47,16 @@ pub(super) use self::strict_chunks::MalformedChunks;
 use self::strict_chunks::StrictChunks;
 use super::client::peer;
 use super::proxy::Proxy;
+use super::reading::read_some;
 use super::shared::Gateway;
+use super::table::Table;
 use crate::telemetry::{RequestPath, RequestRecord};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Read at once while a head is awaited.
-const HEAD_READ: usize = 4 << 10;
+/// Read at once while a head is awaited: it and most bodies that come with it are shorter.
+const HEAD_READ: usize = 8 << 10;
 
 /// The client connections of all listeners.
 #[derive(Clone)]
@@ -260,18 +263,22 @@ impl Front {
         let mut head_timeout = None;
         for served in 1.. {
             let head = read_head(&mut stream, deadline, head_timeout, &mut closing).await;
-            let (mut read, length) = match head {
-                Ok(head) => head,
+            let table = self.gateway.table();
+            let taken = head.and_then(|(text, rest)| {
+                let request = ours(&table, &text).map_err(Unread::Refused)?;
+                Ok((text, rest, request))
+            });
+            let (text, rest, request) = match taken {
+                Ok(taken) => taken,
                 Err(unread) => return self.give_up(stream, unread).await,
             };
-            let table = self.gateway.table();
             let limits = table.snapshot.limits;
             let last = served >= limits.requests_per_connection;
-            let idle = match direct::take_request(&table, &mut read, length) {
+            let idle = match request {
                 Some(request) => {
-                    direct::serve_request(&self.gateway, table, stream, request, read, last).await
+                    direct::serve_request(&self.gateway, table, stream, request, rest, last).await
                 }
-                None => Box::pin(self.proxied(stream, read, length, last, shutdown)).await,
+                None => Box::pin(self.proxied(stream, &text, rest, last, shutdown)).await,
             };
             let Some(idle) = idle else {
                 return;
@@ -282,20 +289,22 @@ impl Front {
         }
     }
 
-    /// Serves a request whose head of `length` bytes, and perhaps more, is in `read`, by Pingora; the `last`
-    /// one of its connection.
+    /// Serves a request of which the head and perhaps more has come by Pingora; the `last` one of its
+    /// connection.
     async fn proxied(
         &self,
         stream: Stream,
-        mut read: BytesMut,
-        length: usize,
+        head: &[u8],
+        rest: BytesMut,
         last: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let chunked = framing::is_chunked(&read[..length]);
+        let chunked = framing::is_chunked(head);
+        let mut read = BytesMut::from(head);
         let stream: Stream = if chunked {
-            Box::new(StrictChunks::new(stream, read.split_off(length)))
+            Box::new(StrictChunks::new(stream, rest))
         } else {
+            read.extend_from_slice(&rest);
             stream
         };
         let mut session = ServerSession::new_http1(stream);
@@ -334,19 +343,26 @@ impl Front {
     }
 }
 
-/// Reads up to the end of a request's head, and whatever of its body comes along: that, and the
-/// head's length. Its first byte must come by `deadline`, and its end, too; where there is a
-/// `timeout`, its end within that after its first byte.
+/// The request of a head, if it is one to be served without Pingora.
+fn ours(table: &Table, head: &Bytes) -> Result<Option<Box<RequestHeader>>, Refusal> {
+    let mut fields = framing::fields();
+    let read = framing::read(head, &mut fields)?;
+    Ok(direct::take_request(table, head, &read))
+}
+
+/// Reads up to the end of a request's head, and whatever of its body comes along, and gives both. Its
+/// first byte must come by `deadline`, and its end, too; where there is a `timeout`, its end within
+/// that after its first byte.
 async fn read_head(
     stream: &mut Stream,
     mut deadline: Instant,
     timeout: Option<Duration>,
     closing: &mut IdleClosing,
-) -> Result<(BytesMut, usize), Unread> {
-    let mut head = BytesMut::with_capacity(HEAD_READ);
+) -> Result<(Bytes, BytesMut), Unread> {
+    let mut head = BytesMut::new();
     let first = tokio::select! {
         biased;
-        read = timeout_at(deadline, stream.read_buf(&mut head)) => read,
+        read = timeout_at(deadline, read_some::<HEAD_READ>(stream, &mut head)) => read,
         () = closing.wait() => return Err(Unread::Gone),
     };
     if !matches!(first, Ok(Ok(1..))) {
@@ -358,17 +374,15 @@ async fn read_head(
     let mut searched = 0;
     loop {
         if let Some(end) = head_end(&head, searched) {
-            return match framing::problem(&head[..end]) {
-                None => Ok((head, end)),
-                Some(problem) => Err(Unread::Refused(problem)),
-            };
+            let text = head.split_to(end).freeze();
+            return Ok((text, head));
         }
         if head.len() > MAX_HEAD {
             return Err(Unread::Refused(Refusal::too_large()));
         }
         searched = head.len();
-        head.reserve(HEAD_READ);
-        match timeout_at(deadline, stream.read_buf(&mut head)).await {
+        let more = read_some::<HEAD_READ>(stream, &mut head);
+        match timeout_at(deadline, more).await {
             Ok(Ok(1..)) => {}
             Ok(_) => return Err(Unread::Gone),
             Err(_) => return Err(Unread::TooSlow),

@@ -24,6 +24,7 @@ mod tests;
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
@@ -35,6 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::chunked::ChunkedDecoder;
 use super::judge::ExchangeFault;
+use super::reading::poll_read_some;
 
 /// An answer's head (status line and headers) is at most this long.
 const MAX_HEAD: usize = 64 << 10;
@@ -45,14 +47,12 @@ const MAX_HEADERS: usize = 128;
 /// Interim (1xx) answers before the real one; more are an attack.
 const MAX_INTERIM: usize = 16;
 
-/// Read at once while the head is awaited: most heads, and many whole answers, are shorter.
-const HEAD_READ: usize = 4 << 10;
+/// Read at once of a head, and of a body whose length nobody knows: most heads, many whole answers
+/// and a stream's events are shorter.
+const READ: usize = 16 << 10;
 
 /// Read at once of a body that is known to be long.
 const BODY_READ: usize = 64 << 10;
-
-/// Read at once of a body whose length nobody knows: a stream's events are small.
-const STREAM_READ: usize = 8 << 10;
 
 /// One request and its answer on one connection.
 pub(super) struct Http1 {
@@ -114,7 +114,7 @@ impl Http1 {
             Ok(sent) => self.sent = sent,
             Err(ExchangeFault::Malformed) => return Err(ExchangeFault::Malformed),
             // A server that refuses a body closes early, but what it said may be here.
-            Err(fault) => match self.fill(HEAD_READ).await {
+            Err(fault) => match self.fill().await {
                 Ok(1..) => {}
                 _ if !self.buffer.is_empty() => {}
                 _ => return Err(fault),
@@ -143,7 +143,7 @@ impl Http1 {
                 Poll::Ready(Ok(Some(written))) => IoSlice::advance_slices(left, written),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(io_fault(&error))),
                 Poll::Pending => {
-                    let read = ready!(self.poll_fill(context, HEAD_READ));
+                    let read = ready!(self.poll_fill(context));
                     if read.map_err(|error| io_fault(&error))? == 0 {
                         return Poll::Ready(Ok(false));
                     }
@@ -171,7 +171,7 @@ impl Http1 {
             if let Some(head) = self.take_head()? {
                 return self.accept_head(head, method);
             }
-            match self.fill(HEAD_READ).await {
+            match self.fill().await {
                 Ok(1..) => {}
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(io_fault(&error));
@@ -232,7 +232,7 @@ impl Http1 {
             if matches!(self.framing, Framing::Done) {
                 return Ok(None);
             }
-            let read = match self.fill(self.read_size()).await {
+            let read = match self.fill().await {
                 Ok(read) => read,
                 Err(error) => return Err(io_fault(&error)),
             };
@@ -274,16 +274,6 @@ impl Http1 {
         }
     }
 
-    fn read_size(&self) -> usize {
-        match self.framing {
-            // The whole rest at once, so that it lies in one piece.
-            Framing::Length(left) => {
-                usize::try_from(left).map_or(BODY_READ, |left| left.min(BODY_READ))
-            }
-            _ => STREAM_READ,
-        }
-    }
-
     /// How many bytes of body are still to come, where the answer said it.
     pub(super) const fn body_left(&self) -> Option<u64> {
         match self.framing {
@@ -304,15 +294,25 @@ impl Http1 {
         (self.sent && self.keep_alive && clean).then_some(self.stream)
     }
 
-    async fn fill(&mut self, size: usize) -> io::Result<usize> {
-        poll_fn(|context| self.poll_fill(context, size)).await
+    async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(context)).await
     }
 
-    fn poll_fill(&mut self, context: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(size);
-        // This future keeps nothing between two polls, so a new one may go on where it was.
-        let mut reading = pin!(self.stream.read_buf(&mut self.buffer));
-        let read = ready!(reading.as_mut().poll(context))?;
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = match self.framing {
+            // The whole rest at once, so that it lies in one piece.
+            Framing::Length(left) => {
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                self.buffer.reserve(left.min(BODY_READ));
+                // This future keeps nothing between two polls, so a new one may go on where it was.
+                ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(context))?
+            }
+            _ => ready!(poll_read_some::<READ>(
+                &mut self.stream,
+                context,
+                &mut self.buffer
+            ))?,
+        };
         self.received |= read > 0;
         Poll::Ready(Ok(read))
     }
@@ -320,9 +320,11 @@ impl Http1 {
 
 /// Reads a head from the start of `buffer`: it and its length, or `None` while it is incomplete.
 fn parse_head(buffer: &BytesMut) -> Result<Option<(Box<ResponseHeader>, usize)>, ExchangeFault> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let length = match response.parse(buffer) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let parsed = config.parse_response_with_uninit_headers(&mut response, buffer, &mut headers);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(ExchangeFault::Malformed),

@@ -18,7 +18,8 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `held_bytes` counts what all of them hold of bodies; `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
+//! `reading` takes what has come from a connection; `held_bytes` counts what all requests hold of
+//! bodies; `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
 //! `single` and `native` are the ways of what no policy names; `models` tells which models there are;
 //! `table` is the configuration made ready; `ledger` remembers the attempts.
 
@@ -59,6 +60,7 @@ mod patience;
 pub mod places;
 mod proxy;
 mod rate_limit;
+mod reading;
 mod relay;
 mod request_id;
 pub mod rescue;

@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use super::{Gone, Unreadable};
 use crate::gateway::admit::content_length;
 use crate::gateway::chunked::ChunkedDecoder;
+use crate::gateway::reading::read_some;
 
 /// Read at once where nobody knows how much will come.
 const READ: usize = 8 << 10;
@@ -201,8 +202,7 @@ impl Http1 {
     }
 
     async fn fill(&mut self) -> Result<(), Unreadable> {
-        self.buffer.reserve(READ);
-        match self.stream.read_buf(&mut self.buffer).await {
+        match read_some::<READ>(&mut self.stream, &mut self.buffer).await {
             Ok(1..) => Ok(()),
             _ => Err(Unreadable::Gone),
         }

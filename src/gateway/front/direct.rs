@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Version};
-use httparse::{Header, Request, Status};
+use httparse::{Header, Request};
 use pingora_core::protocols::Stream;
 use pingora_http::RequestHeader;
 
-use super::framing::MAX_HEADERS;
 use crate::gateway::client::{Client, Http1};
 use crate::gateway::proxy::{RequestContext, Sent};
 use crate::gateway::respond;
@@ -20,38 +19,27 @@ use crate::gateway::serve::serve;
 use crate::gateway::shared::Gateway;
 use crate::gateway::table::Table;
 
-/// The request whose head of `length` bytes stands at the start of `read`, taken from there, if it
-/// is one to be served here.
+/// The request whose head is `text`, which was read as `read`, if it is one to be served here.
 pub(super) fn take_request(
     table: &Table,
-    read: &mut BytesMut,
-    length: usize,
+    text: &Bytes,
+    read: &Request<'_, '_>,
 ) -> Option<Box<RequestHeader>> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = Request::new(&mut headers);
-    let Ok(Status::Complete(_)) = request.parse(&read[..length]) else {
-        return None;
-    };
-    let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
-    if !is_ours(table, &method, &request) {
+    let method = Method::from_bytes(read.method?.as_bytes()).ok()?;
+    if !is_ours(table, &method, read) {
         return None;
     }
-    // One copy of the head that all values share.
-    let text = Bytes::copy_from_slice(&read[..length]);
-    let size = request.headers.len();
-    let target = request.path?.as_bytes();
+    let size = read.headers.len();
+    let target = read.path?.as_bytes();
     let mut head = RequestHeader::build_no_case(method, target, Some(size)).ok()?;
-    if request.version == Some(0) {
+    if read.version == Some(0) {
         head.set_version(Version::HTTP_10);
     }
-    for header in request.headers.iter() {
+    for header in read.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        let start = header.value.as_ptr().addr() - read.as_ptr().addr();
-        let value = text.slice(start..start + header.value.len());
-        let value = HeaderValue::from_maybe_shared(value).ok()?;
+        let value = HeaderValue::from_maybe_shared(text.slice_ref(header.value)).ok()?;
         head.append_header(name, value).ok()?;
     }
-    let _ = read.split_to(length);
     Some(Box::new(head))
 }
 
@@ -65,8 +53,8 @@ fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
         && !request.headers.iter().any(upgrades)
 }
 
-/// Serves a request to its end, the `last` one of its connection: the connection, where it can be used
-/// again.
+/// Serves a request behind whose head `read` has come to its end, the `last` one of its connection: the
+/// connection, where it can be used again.
 pub(super) async fn serve_request(
     gateway: &Arc<Gateway>,
     table: Arc<Table>,

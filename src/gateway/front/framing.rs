@@ -1,6 +1,7 @@
 //! Which heads are refused before anybody acts on them, because two readers of one could see two
 //! different requests, or none at all.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -69,45 +70,63 @@ impl Refusal {
     }
 }
 
-/// What makes a head ambiguous, or no head of HTTP/1.x at all:
+/// Reads a head, unless it is ambiguous, or no head of HTTP/1.x at all:
 ///
 /// - a line that ends without CR, a space before a colon, folded lines, control characters;
 /// - a target that is no path: with a fragment, or with another host than the `host` header's;
 /// - no `host` (in HTTP/1.1), several, or one with a user in it;
 /// - `content-length` with `transfer-encoding`, twice, or no plain number;
 /// - a `transfer-encoding` that is not exactly `chunked`, or in HTTP/1.0.
-pub(super) fn problem(head: &[u8]) -> Option<Refusal> {
+///
+/// In `fields` the headers are told; it needs to hold nothing before.
+///
+/// # Errors
+/// What its sender is told instead.
+pub(super) fn read<'fields, 'head>(
+    head: &'head [u8],
+    fields: &'fields mut Fields<'head>,
+) -> Result<Request<'fields, 'head>, Refusal> {
     if head.len() > MAX_HEAD {
-        return Some(Refusal::too_large());
+        return Err(Refusal::too_large());
     }
     let bare = memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r');
     if bare {
-        return Some(Refusal::bad(
+        return Err(Refusal::bad(
             "A line of the request's head ends with LF alone. End lines with CRLF.",
         ));
     }
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = Request::new(&mut headers);
-    match request.parse(head) {
+    let mut request = Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, fields) {
         Ok(Status::Complete(_)) => {}
-        Ok(Status::Partial) => return Some(Refusal::bad("The request's head is incomplete.")),
-        Err(Error::TooManyHeaders) => return Some(Refusal::too_large()),
+        Ok(Status::Partial) => return Err(Refusal::bad("The request's head is incomplete.")),
+        Err(Error::TooManyHeaders) => return Err(Refusal::too_large()),
         Err(error) => {
             let message = format!("The request's head is malformed: {error}.");
-            return Some(Refusal::bad(message));
+            return Err(Refusal::bad(message));
         }
     }
     if request.method == Some("CONNECT") {
-        return Some(Refusal::no_tunnel());
+        return Err(Refusal::no_tunnel());
     }
-    problem_of_place(&request).or_else(|| problem_of_length(&request))
+    match problem_of_place(&request).or_else(|| problem_of_length(&request)) {
+        None => Ok(request),
+        Some(problem) => Err(problem),
+    }
+}
+
+/// Room for the headers of a head.
+pub(super) type Fields<'head> = [MaybeUninit<Header<'head>>; MAX_HEADERS];
+
+/// The room, with nothing in it.
+pub(super) const fn fields<'head>() -> Fields<'head> {
+    [const { MaybeUninit::uninit() }; MAX_HEADERS]
 }
 
 /// Whether a head in which there is no problem says that the body comes in chunks.
 pub(super) fn is_chunked(head: &[u8]) -> bool {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = Request::new(&mut headers);
-    request.parse(head).is_ok() && values(&request, "transfer-encoding").next().is_some()
+    let mut fields = fields();
+    let request = read(head, &mut fields);
+    request.is_ok_and(|request| values(&request, "transfer-encoding").next().is_some())
 }
 
 /// Whether it is unclear where the request goes.
@@ -184,6 +203,10 @@ fn values<'a>(request: &'a Request<'_, '_>, name: &str) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn problem(head: &[u8]) -> Option<Refusal> {
+        read(head, &mut fields()).err()
+    }
 
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
