@@ -3,15 +3,16 @@
 //! Pingora's connector opens connections (TCP, TLS, ALPN); the pool of idle HTTP/1.1 connections
 //! is ours, because Pingora's spawns a task for each connection that is put back and asks the
 //! kernel for the peer's address each time one is taken out: a third of a small request's cost
-//! here. Ours is a stack a backend: the connection used last is taken first, so that a pool that
-//! has grown in a rush shrinks again. A connection that the server has closed meanwhile is noticed
-//! when it is taken out, or by [`Links::sweep`]. HTTP/2 connections stay in Pingora's own pool.
+//! here. Ours is a stack a backend ([`idle`]). A connection that the server has closed meanwhile is
+//! noticed when it is taken out, or by [`Links::sweep`]. HTTP/2 connections stay in Pingora's own pool.
 //!
 //! ```text
 //! connect() ── idle one, alive? ──yes──> Connection { reused: true }
 //!     └── no ── address (literal, or DNS, cached) ── TCP ── TLS ──> Connection { reused: false }
 //!                                                              └─ ALPN says h2 ──> H2
 //! ```
+
+mod idle;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,9 +33,10 @@ use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+pub(super) use self::idle::Home;
+use self::idle::{Idle, IdlePool};
 use super::judge::ExchangeFault;
 use crate::policy::{Backend, Endpoint, HttpVersion, Scheme};
 
@@ -120,7 +122,7 @@ impl Links {
             .filter_map(Weak::upgrade)
             .collect();
         for link in links {
-            link.sweep();
+            link.idle.sweep();
         }
     }
 }
@@ -174,6 +176,8 @@ pub(super) enum Connection {
     Http1 {
         /// The open connection.
         stream: Stream,
+        /// Whose it is.
+        home: Home,
         /// It comes from the pool, so it may turn out dead.
         reused: bool,
     },
@@ -189,13 +193,7 @@ pub struct Link {
     http_version: HttpVersion,
     /// ALPN has chosen HTTP/1.1 the last time, so the pool is worth a look.
     speaks_http1: AtomicBool,
-    idle: Mutex<Vec<Idle>>,
-    pool_size: usize,
-}
-
-struct Idle {
-    stream: Stream,
-    since: Instant,
+    idle: IdlePool,
 }
 
 /// Where a backend is.
@@ -250,8 +248,7 @@ impl Link {
                 endpoint.http_version
             },
             speaks_http1: AtomicBool::new(http1),
-            idle: Mutex::default(),
-            pool_size,
+            idle: IdlePool::new(pool_size),
         })
     }
 
@@ -262,10 +259,11 @@ impl Link {
     ) -> Result<Connection, ExchangeFault> {
         if !fresh
             && self.speaks_http1.load(Ordering::Relaxed)
-            && let Some(stream) = self.take_idle()
+            && let Some(Idle { stream, home, .. }) = self.idle.take(Home::here())
         {
             return Ok(Connection::Http1 {
                 stream,
+                home,
                 reused: true,
             });
         }
@@ -314,6 +312,7 @@ impl Link {
             let opened = self.connectors.transport.new_stream(&**peer).await;
             return Ok(Connection::Http1 {
                 stream: opened.map_err(|error| connect_fault(&error))?,
+                home: Home::here(),
                 reused: false,
             });
         }
@@ -331,6 +330,7 @@ impl Link {
                 self.speaks_http1.store(true, Ordering::Relaxed);
                 Ok(Connection::Http1 {
                     stream: session.into_inner(),
+                    home: Home::here(),
                     reused: false,
                 })
             }
@@ -352,33 +352,9 @@ impl Link {
         })
     }
 
-    fn take_idle(&self) -> Option<Stream> {
-        loop {
-            let mut candidate = lock(&self.idle).pop()?;
-            if candidate.since.elapsed() < IDLE_TIMEOUT && is_quiet(&mut candidate.stream) {
-                return Some(candidate.stream);
-            }
-        }
-    }
-
     /// Keeps a connection whose exchange is over for the next one.
-    pub(super) fn put_idle(&self, stream: Stream) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < self.pool_size {
-            idle.push(Idle {
-                stream,
-                since: Instant::now(),
-            });
-        }
-    }
-
-    fn sweep(&self) {
-        let mut idle = std::mem::take(&mut *lock(&self.idle));
-        idle.retain_mut(|idle| idle.since.elapsed() < IDLE_TIMEOUT && is_quiet(&mut idle.stream));
-        let mut pool = lock(&self.idle);
-        // What was put back meanwhile is younger and belongs on top.
-        idle.append(&mut pool);
-        *pool = idle;
+    pub(super) fn put_idle(&self, stream: Stream, home: Home) {
+        self.idle.put(Idle::new(stream, home));
     }
 
     async fn peers(self: &Arc<Self>) -> Result<Vec<Arc<HttpPeer>>, ExchangeFault> {
@@ -545,16 +521,6 @@ fn at_address(template: &HttpPeer, address: SocketAddr) -> Arc<HttpPeer> {
     let mut peer = template.clone();
     peer._address = pingora_core::protocols::l4::socket::SocketAddr::Inet(address);
     Arc::new(peer)
-}
-
-/// Whether an idle connection is still open and has nothing to say, as it should be.
-fn is_quiet(stream: &mut Stream) -> bool {
-    let mut byte = [0; 1];
-    let mut buffer = tokio::io::ReadBuf::new(&mut byte);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    std::pin::Pin::new(stream)
-        .poll_read(&mut context, &mut buffer)
-        .is_pending()
 }
 
 /// What an error of Pingora's says has happened.

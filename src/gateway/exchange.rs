@@ -18,7 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use self::http2::Http2;
 
 use super::backends::{Lease, Member};
-use super::connect::{Connection, Http2Stream};
+use super::connect::{Connection, Home, Http2Stream};
 use super::http1::Http1;
 use super::judge::ExchangeFault;
 use super::outgoing::Outgoing;
@@ -39,7 +39,7 @@ pub(super) struct Exchange {
 }
 
 enum Wire {
-    Http1(Box<Http1>),
+    Http1(Box<Http1>, Home),
     Http2(Http2),
 }
 
@@ -84,11 +84,11 @@ pub(super) async fn begin_get(
     head: Box<RequestHeader>,
 ) -> Result<Exchange, ExchangeFault> {
     let answered = match backend.link.connect_anew().await? {
-        Connection::Http1 { stream, .. } => {
+        Connection::Http1 { stream, home, .. } => {
             let mut http1 = Http1::new(stream);
             http1.send(&written(&head), [&[]; 3]).await?;
             let answer = http1.read_head(&head.method).await?;
-            (answer, Wire::Http1(Box::new(http1)))
+            (answer, Wire::Http1(Box::new(http1), home))
         }
         Connection::Http2(stream) => {
             let mut http2 = Http2::new(stream);
@@ -147,9 +147,14 @@ async fn on_backend(
     loop {
         let connection = backend.link.connect(fresh).await.map_err(Failed::Connect)?;
         let (reused, tried) = match connection {
-            Connection::Http1 { stream, reused } => {
+            Connection::Http1 {
+                stream,
+                home,
+                reused,
+            } => {
                 let head = outgoing.http1_head(endpoint, backend, key, target);
                 let tried = over_http1(Http1::new(stream), &head, outgoing, target).await;
+                let tried = tried.map(|(head, http1)| (head, Wire::Http1(http1, home)));
                 (reused, tried)
             }
             Connection::Http2(stream) => {
@@ -186,13 +191,13 @@ async fn over_http1(
     head: &[u8],
     outgoing: &Outgoing,
     target: Option<&Target>,
-) -> Result<(Box<ResponseHeader>, Wire), Unanswered> {
+) -> Result<(Box<ResponseHeader>, Box<Http1>), Unanswered> {
     let answered = async {
         http1.send(head, outgoing.pieces(target)).await?;
         http1.read_head(outgoing.method()).await
     };
     match answered.await {
-        Ok(head) => Ok((head, Wire::Http1(Box::new(http1)))),
+        Ok(head) => Ok((head, Box::new(http1))),
         Err(fault) => Err(Unanswered {
             silent: !http1.received_anything()
                 && matches!(fault, ExchangeFault::Closed | ExchangeFault::Reset),
@@ -230,7 +235,7 @@ impl Exchange {
     /// What broke it off.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, ExchangeFault> {
         match &mut self.wire {
-            Wire::Http1(http1) => http1.read_body().await,
+            Wire::Http1(http1, _) => http1.read_body().await,
             Wire::Http2(http2) => http2.read().await,
         }
     }
@@ -238,7 +243,7 @@ impl Exchange {
     /// How many bytes of body are still to come, where it is known.
     pub(super) const fn body_left(&self) -> Option<u64> {
         match &self.wire {
-            Wire::Http1(http1) => http1.body_left(),
+            Wire::Http1(http1, _) => http1.body_left(),
             Wire::Http2(http2) => http2.body_left(),
         }
     }
@@ -246,7 +251,7 @@ impl Exchange {
     /// The trailers, after the body's end.
     pub(super) async fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.wire {
-            Wire::Http1(http1) => http1.take_trailers(),
+            Wire::Http1(http1, _) => http1.take_trailers(),
             Wire::Http2(http2) => http2.trailers().await,
         }
     }
@@ -254,10 +259,10 @@ impl Exchange {
     /// Puts the connection back for the next exchange, if this one has left it clean; what stays is
     /// the answer's head.
     pub(super) fn finish(self) -> Box<ResponseHeader> {
-        if let Wire::Http1(http1) = self.wire
+        if let Wire::Http1(http1, home) = self.wire
             && let Some(stream) = http1.into_idle()
         {
-            self.backend.link.put_idle(stream);
+            self.backend.link.put_idle(stream, home);
         }
         self.head
     }
