@@ -1,33 +1,43 @@
 //! What is counted of a route and of a target, and how it is shown.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use std::sync::Arc;
-
-use prometheus::{Histogram, HistogramOpts};
-
 use super::exposition::{Exposition, Label};
+use super::histogram::Histogram;
 use super::outcome::{AttemptClass, RequestOutcome};
-use super::totals::{Spans, TargetTotals, Totals};
+use super::totals::{TargetTotals, Totals};
 use crate::policy::{Environment, Format, Provider};
 use crate::telemetry::gen_ai::{operation_name, provider_name};
 use crate::telemetry::{AttemptRecord, RequestRecord, StreamEnd, StreamRecord};
 
-/// Seconds: of a whole request, and of an attempt. Models answer in tenths of seconds to minutes.
-const DURATIONS: [f64; 14] = [
-    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
-];
+/// Of a whole request, and of an attempt. Models answer in tenths of seconds to minutes.
+static DURATIONS: [Duration; 14] = micros([
+    10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 1_280_000, 2_560_000, 5_120_000,
+    10_240_000, 20_480_000, 40_960_000, 81_920_000,
+]);
 
-/// Seconds: of the gateway's own part.
-const OWN_DURATIONS: [f64; 12] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0,
-];
+/// Of the gateway's own part.
+static OWN_DURATIONS: [Duration; 12] = micros([
+    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000,
+]);
 
-/// Seconds, as the conventions have them for `gen_ai.server.time_to_first_token`.
-const FIRST_TOKEN: [f64; 16] = [
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
+/// As the conventions have them for `gen_ai.server.time_to_first_token`.
+static FIRST_TOKEN: [Duration; 16] = micros([
+    1_000, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 250_000, 500_000, 750_000,
+    1_000_000, 2_500_000, 5_000_000, 7_500_000, 10_000_000,
+]);
+
+const fn micros<const N: usize>(numbers: [u64; N]) -> [Duration; N] {
+    let mut spans = [Duration::ZERO; N];
+    let mut place = 0;
+    while place < N {
+        spans[place] = Duration::from_micros(numbers[place]);
+        place += 1;
+    }
+    spans
+}
 
 /// The way of a request; empty where it came to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,8 +106,8 @@ impl TargetLabels {
 /// What is counted of a route.
 pub(super) struct RouteSeries {
     requests: [AtomicU64; RequestOutcome::ALL.len()],
-    duration: Histogram,
-    own_duration: Histogram,
+    duration: Histogram<14>,
+    own_duration: Histogram<12>,
     streams: [AtomicU64; StreamEnd::ALL.len()],
     events_dropped: AtomicU64,
     rescues: AtomicU64,
@@ -107,8 +117,8 @@ impl Default for RouteSeries {
     fn default() -> Self {
         Self {
             requests: Default::default(),
-            duration: histogram(&DURATIONS),
-            own_duration: histogram(&OWN_DURATIONS),
+            duration: Histogram::new(&DURATIONS),
+            own_duration: Histogram::new(&OWN_DURATIONS),
             streams: Default::default(),
             events_dropped: AtomicU64::new(0),
             rescues: AtomicU64::new(0),
@@ -119,10 +129,9 @@ impl Default for RouteSeries {
 impl RouteSeries {
     pub(super) fn count(&self, record: &RequestRecord, outcome: RequestOutcome) {
         add(&self.requests[outcome as usize], 1);
-        self.duration.observe(record.duration.as_secs_f64());
+        self.duration.observe(record.duration);
         if !record.attempts.is_empty() {
-            self.own_duration
-                .observe(record.own_duration().as_secs_f64());
+            self.own_duration.observe(record.own_duration());
         }
         if let Some(stream) = &record.stream {
             self.count_stream(stream);
@@ -148,7 +157,7 @@ impl RouteSeries {
             }
         }
         totals.rescues += get(&self.rescues);
-        totals.own.add(spans(&self.own_duration));
+        totals.own.add(self.own_duration.spans());
     }
 
     pub(super) fn write(&self, labels: &RouteLabels, out: &mut Exposition) {
@@ -167,7 +176,7 @@ impl RouteSeries {
             &labels,
             &self.duration,
         );
-        if self.own_duration.get_sample_count() > 0 {
+        if self.own_duration.spans().count > 0 {
             out.histogram(
                 "standin_gateway_duration_seconds",
                 "The gateway's own part of a request: without its attempts, the reading of its body and waits between attempts.",
@@ -208,8 +217,8 @@ impl RouteSeries {
 pub(super) struct TargetSeries {
     attempts: [AtomicU64; AttemptClass::NAMES.len()],
     failovers: [AtomicU64; AttemptClass::NAMES.len()],
-    duration: Histogram,
-    first_token: Histogram,
+    duration: Histogram<14>,
+    first_token: Histogram<16>,
     tokens_in: AtomicU64,
     tokens_out: AtomicU64,
 }
@@ -219,8 +228,8 @@ impl Default for TargetSeries {
         Self {
             attempts: [const { AtomicU64::new(0) }; AttemptClass::NAMES.len()],
             failovers: [const { AtomicU64::new(0) }; AttemptClass::NAMES.len()],
-            duration: histogram(&DURATIONS),
-            first_token: histogram(&FIRST_TOKEN),
+            duration: Histogram::new(&DURATIONS),
+            first_token: Histogram::new(&FIRST_TOKEN),
             tokens_in: AtomicU64::new(0),
             tokens_out: AtomicU64::new(0),
         }
@@ -233,7 +242,7 @@ impl TargetSeries {
         let class = attempt.class;
         add(&self.attempts[class.place()], 1);
         if class == AttemptClass::SUCCESS {
-            self.duration.observe(attempt.duration.as_secs_f64());
+            self.duration.observe(attempt.duration);
         } else if went_on {
             add(&self.failovers[class.place()], 1);
         }
@@ -249,7 +258,7 @@ impl TargetSeries {
         }
         let first_token = record.stream.as_ref().and_then(|stream| stream.ttft);
         if let Some(span) = first_token {
-            self.first_token.observe(Duration::as_secs_f64(&span));
+            self.first_token.observe(span);
         }
     }
 
@@ -260,8 +269,8 @@ impl TargetSeries {
             attempts: sum(&self.attempts),
             failed: sum(&self.attempts[failures]),
             failovers: sum(&self.failovers),
-            answers: spans(&self.duration),
-            first_tokens: spans(&self.first_token),
+            answers: self.duration.spans(),
+            first_tokens: self.first_token.spans(),
             tokens_in: get(&self.tokens_in),
             tokens_out: get(&self.tokens_out),
         }
@@ -299,7 +308,7 @@ impl TargetSeries {
             pairs,
             &self.duration,
         );
-        if self.first_token.get_sample_count() > 0 {
+        if self.first_token.spans().count > 0 {
             out.histogram(
                 "gen_ai_server_time_to_first_token_seconds",
                 "Of streams: from the start of the request to its first event with content.",
@@ -321,23 +330,6 @@ impl TargetSeries {
                 );
             }
         }
-    }
-}
-
-/// A histogram whose name is told by whoever shows it.
-#[expect(
-    clippy::expect_used,
-    reason = "fails for buckets out of order, which these are not"
-)]
-fn histogram(buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new("seconds", "seconds").buckets(buckets.to_vec());
-    Histogram::with_opts(options).expect("buckets in order")
-}
-
-fn spans(histogram: &Histogram) -> Spans {
-    Spans {
-        count: histogram.get_sample_count(),
-        seconds: histogram.get_sample_sum(),
     }
 }
 

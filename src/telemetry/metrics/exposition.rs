@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::core::{Collector, Metric as _};
+use prometheus::TextEncoder;
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Histogram, TextEncoder};
+use prometheus::proto::{
+    self, Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+use super::histogram::Histogram;
 
 /// The families of one scrape, by name.
 #[derive(Default)]
@@ -73,15 +77,27 @@ impl Exposition {
         self.add(name, help, kind, metric);
     }
 
-    pub(super) fn histogram(
+    pub(super) fn histogram<const N: usize>(
         &mut self,
         name: &'static str,
         help: &'static str,
         labels: &[Label<'_>],
-        histogram: &Histogram,
+        histogram: &Histogram<N>,
     ) {
-        let mut metric = histogram.metric();
-        metric.set_label(pairs(labels));
+        let bucket = |(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        };
+        let mut counted = proto::Histogram::default();
+        counted.set_bucket(histogram.up_to().map(bucket).collect());
+        // After the buckets: so no bucket has more than all of them.
+        let spans = histogram.spans();
+        counted.set_sample_count(spans.count);
+        counted.set_sample_sum(spans.seconds);
+        let mut metric = Metric::from_label(pairs(labels));
+        metric.set_histogram(counted);
         self.add(name, help, MetricType::HISTOGRAM, metric);
     }
 

@@ -29,6 +29,7 @@
 
 mod counted;
 mod exposition;
+mod histogram;
 mod outcome;
 mod series;
 mod state;
