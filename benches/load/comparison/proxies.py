@@ -178,7 +178,7 @@ defaults
     {"option http-no-delay" if setting.streams else ""}
 listen models
     bind 127.0.0.1:{port}{tls}
-    retries 1
+    retries 3
     retry-on conn-failure 503
     option redispatch 1
     use-server first if TRUE
