@@ -53,7 +53,7 @@ const NULLABLE: &str = "fast_timeout_to_tokio_threshold_seconds";
 fn defaults() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        work_stealing: true,
+        work_stealing: false,
         upstream_keepalive_pool_size: 512,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(30),

@@ -116,7 +116,7 @@ fn the_smallest_configuration_has_all_defaults() {
         server.threads,
         std::thread::available_parallelism().unwrap().get()
     );
-    assert!(server.work_stealing);
+    assert!(!server.work_stealing);
     assert_eq!(server.upstream_keepalive_pool_size, 512);
     assert_eq!(server.grace_period_seconds, Some(0));
     assert_eq!(server.graceful_shutdown_timeout_seconds, Some(30));
