@@ -15,6 +15,7 @@
 //! Dropping this future at any point cancels the exchange under way and hands back a claimed probe.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -277,8 +278,16 @@ impl<'a> Trip<'a> {
         let Ok(place) = entered else {
             return Ok(Err(ledger.busy()));
         };
-        let begin = exchange::begin(endpoint, keys.shown(), outgoing, Some(target));
-        let begun = client.wait(Some(deadlines.head()), begin).await;
+        let begun = {
+            // In its place here once, instead of once more in each future that it is handed to.
+            let begin = pin!(exchange::begin(
+                endpoint,
+                keys.shown(),
+                outgoing,
+                Some(target)
+            ));
+            client.wait(Some(deadlines.head()), begin).await
+        };
         let judged = match begun {
             Ok(Ok(mut exchange)) => {
                 exchange.place = place;

@@ -24,7 +24,7 @@ const WITH_THE_HEAD: usize = 8 << 10;
 /// A body and its share of what is held; given back when this goes.
 pub(super) struct Body<'a> {
     pub(super) bytes: Bytes,
-    /// From the end of the head to its last byte.
+    /// From the end of the head to its last byte; nothing where it came with the head.
     pub(super) took: Duration,
     _share: Share<'a>,
 }
@@ -41,8 +41,8 @@ pub(super) async fn read<'a>(
 ) -> Result<Body<'a>, Failure> {
     let expected = content_length(&client.request().headers);
     let mut share = held.share();
-    let begun = Instant::now();
-    let deadline = begun + limits.request_body_total;
+    // Of what came with the head nobody needs to know when.
+    let mut begun = None;
     if expects_continue(client.request()) {
         client.go_on().await?;
     }
@@ -53,7 +53,14 @@ pub(super) async fn read<'a>(
         whole.reserve(length.min(RESERVED_AT_ONCE));
     }
     loop {
-        let read = read_on(client, &mut whole, deadline, limits).await?;
+        let read = match client.take_body(&mut whole) {
+            Some(here) => here,
+            None => {
+                let begun = *begun.get_or_insert_with(Instant::now);
+                let deadline = begun + limits.request_body_total;
+                read_on(client, &mut whole, deadline, limits).await?
+            }
+        };
         if read == 0 {
             break;
         }
@@ -66,7 +73,7 @@ pub(super) async fn read<'a>(
     }
     Ok(Body {
         bytes: whole.freeze(),
-        took: begun.elapsed(),
+        took: begun.map_or(Duration::ZERO, |begun| begun.elapsed()),
         _share: share,
     })
 }

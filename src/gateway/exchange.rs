@@ -153,7 +153,7 @@ async fn on_backend(
                 reused,
             } => {
                 let head = outgoing.http1_head(endpoint, backend, key, target);
-                let tried = over_http1(Http1::new(stream), &head, outgoing, target).await;
+                let tried = over_http1(Box::new(Http1::new(stream)), &head, outgoing, target).await;
                 let tried = tried.map(|(head, http1)| (head, Wire::Http1(http1, home)));
                 (reused, tried)
             }
@@ -187,7 +187,7 @@ struct Unanswered {
 }
 
 async fn over_http1(
-    mut http1: Http1,
+    mut http1: Box<Http1>,
     head: &[u8],
     outgoing: &Outgoing,
     target: Option<&Target>,
@@ -197,7 +197,7 @@ async fn over_http1(
         http1.read_head(outgoing.method()).await
     };
     match answered.await {
-        Ok(head) => Ok((head, Box::new(http1))),
+        Ok(head) => Ok((head, http1)),
         Err(fault) => Err(Unanswered {
             silent: !http1.received_anything()
                 && matches!(fault, ExchangeFault::Closed | ExchangeFault::Reset),
@@ -237,6 +237,14 @@ impl Exchange {
         match &mut self.wire {
             Wire::Http1(http1, _) => http1.read_body().await,
             Wire::Http2(http2) => http2.read().await,
+        }
+    }
+
+    /// The answer's head, for the client; what stays here says the status alone.
+    pub(super) fn take_head(&mut self) -> Box<ResponseHeader> {
+        match ResponseHeader::build_no_case(self.head.status, Some(0)) {
+            Ok(rest) => std::mem::replace(&mut self.head, Box::new(rest)),
+            Err(_) => self.head.clone(),
         }
     }
 

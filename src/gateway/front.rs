@@ -356,7 +356,7 @@ fn ours(table: &Table, head: &Bytes) -> Result<Option<Box<RequestHeader>>, Refus
 async fn read_head(
     stream: &mut Stream,
     mut deadline: Instant,
-    timeout: Option<Duration>,
+    mut timeout: Option<Duration>,
     closing: &mut IdleClosing,
 ) -> Result<(Bytes, BytesMut), Unread> {
     let mut head = BytesMut::new();
@@ -368,9 +368,6 @@ async fn read_head(
     if !matches!(first, Ok(Ok(1..))) {
         return Err(Unread::Gone);
     }
-    if let Some(timeout) = timeout {
-        deadline = Instant::now() + timeout;
-    }
     let mut searched = 0;
     loop {
         if let Some(end) = head_end(&head, searched) {
@@ -379,6 +376,9 @@ async fn read_head(
         }
         if head.len() > MAX_HEAD {
             return Err(Unread::Refused(Refusal::too_large()));
+        }
+        if let Some(timeout) = timeout.take() {
+            deadline = Instant::now() + timeout;
         }
         searched = head.len();
         let more = read_some::<HEAD_READ>(stream, &mut head);

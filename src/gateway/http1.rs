@@ -424,6 +424,9 @@ fn keeps_alive(head: &ResponseHeader) -> bool {
 /// Removes what is about one connection only (RFC 9110, section 7.6.1), what `connection` names
 /// included.
 fn strip_connection_headers(head: &mut ResponseHeader) {
+    if !head.headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = head
         .headers
         .get_all(header::CONNECTION)

@@ -43,6 +43,10 @@ impl Ledger {
         self.begun = Some(Instant::now());
         let span =
             |trace: &Arc<RequestTrace>| trace.begin_attempt(endpoint.provider(), SystemTime::now());
+        if self.attempts.is_empty() {
+            // Mostly it is the only one.
+            self.attempts.reserve_exact(1);
+        }
         self.attempts.push(AttemptRecord {
             endpoint: endpoint.name().clone(),
             model: model.cloned(),

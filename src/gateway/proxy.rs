@@ -48,7 +48,8 @@ pub struct RequestContext {
     pub(super) ledger: Ledger,
     pub(super) dialect: Dialect,
     failure: Option<Failure>,
-    native: Option<Native>,
+    /// Boxed, since most requests have none.
+    native: Option<Box<Native>>,
     accounted: bool,
 }
 
@@ -81,7 +82,7 @@ impl ProxyHttp for Proxy {
             Ok(Served::PassOn(endpoint, address)) => {
                 let limits = &ctx.table.snapshot.limits;
                 body::pass_on(session, limits).map_err(|rejection| ctx.fail(rejection.into()))?;
-                ctx.native = Some(Native::new(endpoint, address));
+                ctx.native = Some(Box::new(Native::new(endpoint, address)));
                 Ok(false)
             }
             Err(failure) => Err(ctx.fail(failure)),

@@ -29,10 +29,10 @@ const TO_END: Duration = Duration::from_millis(250);
 /// Where a stream comes from.
 pub(super) struct Source<'a> {
     pub(super) target: &'a Target,
-    pub(super) stream: HeldStream,
+    pub(super) stream: Box<HeldStream>,
     pub(super) deadlines: Deadlines,
     /// What makes a rescuer's events those of the stream that the client is reading.
-    pub(super) splicer: Option<Splicer>,
+    pub(super) splicer: Option<Box<Splicer>>,
 }
 
 impl Source<'_> {
@@ -40,13 +40,15 @@ impl Source<'_> {
     pub(super) fn told(&self) -> &StreamState {
         self.splicer
             .as_ref()
-            .map_or(&self.stream.state, Splicer::client)
+            .map_or(&self.stream.state, |splicer| splicer.client())
     }
 
     /// The same, and the exchange, which is cancelled when it is dropped before its end.
     pub(super) fn into_told(self) -> (StreamState, Exchange) {
         let stream = self.stream;
-        let told = self.splicer.map_or(stream.state, Splicer::into_client);
+        let told = self
+            .splicer
+            .map_or(stream.state, |splicer| splicer.into_client());
         (told, stream.exchange)
     }
 

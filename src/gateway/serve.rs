@@ -241,8 +241,8 @@ async fn fail_over(
             ctx.record.tokens_out = whole.usage.output_tokens;
             respond::whole(client, whole, &ctx.record.request_id, &ctx.ledger).await
         }
-        Held::Large(large) => {
-            let head = large.exchange.head.clone();
+        Held::Large(mut large) => {
+            let head = large.exchange.take_head();
             respond::begin(client, head, &ctx.record.request_id, &ctx.ledger).await?;
             let next = || Some(won.deadlines.next_read());
             let relayed = relay::large(client, large, next).await;
@@ -261,7 +261,7 @@ async fn fail_over(
         Held::Stream(stream) => {
             let source = Source {
                 target: won.target,
-                stream: *stream,
+                stream,
                 deadlines: won.deadlines,
                 splicer: None,
             };

@@ -2,6 +2,7 @@
 //! endpoint (with each of its keys, while they are refused), nothing changed but the credential, and
 //! whatever comes back is the answer.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -54,8 +55,11 @@ pub(super) async fn run(
         let Ok(place) = entered else {
             break ledger.busy();
         };
-        let begun = exchange::begin(endpoint, keys.shown(), outgoing, None);
-        break match client.wait(Some(Instant::now() + PATIENCE), begun).await {
+        let begun = {
+            let begin = pin!(exchange::begin(endpoint, keys.shown(), outgoing, None));
+            client.wait(Some(Instant::now() + PATIENCE), begin).await
+        };
+        break match begun {
             Ok(Ok(mut exchange)) => {
                 exchange.place = place;
                 let status = exchange.head.status;
@@ -102,12 +106,12 @@ fn now() -> std::time::Instant {
 /// Gives the client what has come, to its end.
 async fn pass_on(
     client: &mut Client<'_>,
-    exchange: Exchange,
+    mut exchange: Exchange,
     request_id: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
     ledger.succeed();
-    let head = exchange.head.clone();
+    let head = exchange.take_head();
     respond::begin(client, head, request_id, ledger).await?;
     let large = Large {
         exchange,

@@ -64,7 +64,7 @@ async fn to_end<'a>(
     ctx: &mut RequestContext,
     record: &mut StreamRecord,
 ) -> (StreamState, Result<(), Failure>) {
-    if let Err(failure) = begin(client, &source, ctx).await {
+    if let Err(failure) = begin(client, &mut source, ctx).await {
         let (told, _) = source.into_told();
         return (told, Err(failure));
     }
@@ -108,10 +108,10 @@ async fn to_end<'a>(
 /// stream: the client's may have more events, or fewer.
 async fn begin(
     client: &mut Client<'_>,
-    source: &Source<'_>,
+    source: &mut Source<'_>,
     ctx: &RequestContext,
 ) -> Result<(), Failure> {
-    let mut head = source.stream.exchange.head.clone();
+    let mut head = source.stream.exchange.take_head();
     head.remove_header(&header::CONTENT_LENGTH);
     respond::begin(client, head, &ctx.record.request_id, &ctx.ledger).await
 }

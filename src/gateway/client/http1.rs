@@ -162,23 +162,49 @@ impl Http1 {
         (self.keep_alive && clean).then_some(self.stream)
     }
 
-    /// Appends what comes next of the request's body to `whole`; 0 at its end. What has come with
-    /// the head is taken as it is.
+    /// Appends what has come of a body of known length to `whole`: how much it is, and 0 at its end; none
+    /// where it is still to come. What has come with the head is taken as it is.
+    pub(super) fn take_body(&mut self, whole: &mut BytesMut) -> Option<usize> {
+        let Body::Length(left) = &mut self.body else {
+            return matches!(self.body, Body::Done).then_some(0);
+        };
+        if self.buffer.is_empty() {
+            return None;
+        }
+        let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
+        let here = self.buffer.split_to(wanted.min(self.buffer.len()));
+        let length = here.len();
+        if whole.is_empty() && length == wanted {
+            *whole = here;
+        } else {
+            whole.extend_from_slice(&here);
+        }
+        self.note_read(length);
+        Some(length)
+    }
+
+    /// Appends what comes next of the request's body to `whole`; 0 at its end.
     pub(super) async fn read_body(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
-        let read = match &mut self.body {
+        if let Some(here) = self.take_body(whole) {
+            return Ok(here);
+        }
+        let read = match &self.body {
             Body::Done => 0,
-            Body::Length(left) => {
-                let read = read_length(&mut self.stream, &mut self.buffer, *left, whole).await?;
-                *left -= read as u64;
-                if *left == 0 {
-                    self.body = Body::Done;
-                }
-                read
-            }
+            Body::Length(left) => read_length(&mut self.stream, *left, whole).await?,
             Body::Chunked(_) => self.read_chunks(whole).await?,
         };
-        self.body_read += read as u64;
+        self.note_read(read);
         Ok(read)
+    }
+
+    fn note_read(&mut self, read: usize) {
+        self.body_read += read as u64;
+        if let Body::Length(left) = &mut self.body {
+            *left -= read as u64;
+            if *left == 0 {
+                self.body = Body::Done;
+            }
+        }
     }
 
     async fn read_chunks(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
@@ -334,26 +360,15 @@ impl Http1 {
     }
 }
 
-/// Reads the rest of a body of known length, and not a byte beyond it.
+/// Reads of the rest of a body of known length what comes, and not a byte beyond it.
 async fn read_length(
     stream: &mut Stream,
-    buffer: &mut BytesMut,
     left: u64,
     whole: &mut BytesMut,
 ) -> Result<usize, Unreadable> {
-    let left_here = usize::try_from(left).unwrap_or(usize::MAX);
-    if !buffer.is_empty() {
-        let here = buffer.split_to(left_here.min(buffer.len()));
-        let length = here.len();
-        if whole.is_empty() && length == left_here {
-            *whole = here; // all of it came with the head: no copy
-        } else {
-            whole.extend_from_slice(&here);
-        }
-        return Ok(length);
-    }
     if whole.capacity() == whole.len() {
-        whole.reserve(left_here.min(READ));
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        whole.reserve(left.min(READ));
     }
     match stream.take(left).read_buf(whole).await {
         Ok(0) | Err(_) => Err(Unreadable::Gone),

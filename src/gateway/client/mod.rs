@@ -132,6 +132,15 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Appends what has already come of the request's body to `whole`, and tells how much it is: 0 at
+    /// its end, none where it has to be waited for.
+    pub(super) fn take_body(&mut self, whole: &mut BytesMut) -> Option<usize> {
+        match &mut self.session {
+            Session::Pingora(_) => None,
+            Session::Http1(http1) => http1.take_body(whole),
+        }
+    }
+
     /// Appends what comes next of the request's body to `whole`, and tells how much it is: 0 at its
     /// end.
     ///

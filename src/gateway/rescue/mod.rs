@@ -113,9 +113,9 @@ async fn by_target<'a>(
             let splicer = Splicer::new(told.clone(), trimmed, endpoint.name(), &target.model);
             return Ok(Ok(Source {
                 target,
-                stream: *stream,
+                stream,
                 deadlines,
-                splicer: Some(splicer),
+                splicer: Some(Box::new(splicer)),
             }));
         }
         let verdict = no_stream(status);
