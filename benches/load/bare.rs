@@ -1,6 +1,8 @@
 //! A bare Pingora pass-through: what a proxy on Pingora costs that does nothing.
 //!
-//!     bare LISTEN UPSTREAM THREADS [CERTIFICATE KEY]
+//!     bare LISTEN UPSTREAM THREADS shared|apart [CERTIFICATE KEY]
+//!
+//! `shared`: idle threads take work from busy ones, as is Pingora's default; `apart`: they don't.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,9 +37,11 @@ fn main() {
     let listen = arguments.next().expect("where to listen");
     let upstream = arguments.next().expect("where to pass on to");
     let threads = arguments.next().expect("how many threads");
+    let stealing = arguments.next().expect("shared or apart") == "shared";
     let tls = arguments.next().zip(arguments.next());
     let conf = ServerConf {
         threads: threads.parse().unwrap(),
+        work_stealing: stealing,
         upstream_keepalive_pool_size: 512,
         ..ServerConf::default()
     };

@@ -114,11 +114,14 @@ class Starter:
     def _direct(self, name, setting, folder, port, first):
         return Running(first)
 
-    def _bare(self, name, setting, folder, port, first):
+    def _bare(self, name, setting, folder, port, first, work="shared"):
         tls = [*map(str, self._certificate())] if setting.tls else []
         binary = self.binaries / "load_bare"
-        command = [binary, f"127.0.0.1:{port}", f"127.0.0.1:{first}", THREADS, *tls]
+        command = [binary, f"127.0.0.1:{port}", f"127.0.0.1:{first}", THREADS, work, *tls]
         return Running(port, Program(command, folder / "log"), setting.tls)
+
+    def _apart(self, *how):
+        return self._bare(*how, work="apart")
 
     def _nginx(self, name, setting, folder, port, first):
         tls = ""

@@ -10,6 +10,7 @@ TITLES = {
     "nginx": "nginx",
     "haproxy": "HAProxy",
     "bare": "bare Pingora",
+    "apart": "bare Pingora, threads apart",
     "standin": "Standin",
     "against": "Standin, the other build",
     "litellm": "LiteLLM",

@@ -112,11 +112,16 @@ def _closed(bench, running, bodies, connections, seconds):
     return figures
 
 
-def many_models(bench, running, subject, seconds):
-    """wrk with a thousand of the models that have policies, spread over all of them."""
-    others = subject.setting.policies - 1
-    bodies = [chat(300, f"model-{number * others // 1000}") for number in range(1000)]
-    return _closed(bench, running, bodies, 32, seconds)
+def models(most):
+    """wrk with at most so many of the models that have policies, spread over all of them."""
+
+    def measure(bench, running, subject, seconds):
+        others = subject.setting.policies - 1
+        asked = min(most, others)
+        bodies = [chat(300, f"model-{number * others // asked}") for number in range(asked)]
+        return _closed(bench, running, bodies, 32, seconds)
+
+    return measure
 
 
 def open_loop(rate):
@@ -190,24 +195,26 @@ def _reload(running):
 
 DIRECT = ("direct",)
 PROXIES = (*SERVERS, "bare", "standin")
+# Pingora without work stealing, which is Standin's default and not Pingora's.
+APART = ("apart",)
 CLOSED = ("cpu_us", "rps", "peak_mib", "connections")
 KIB = 1024
 
 
-def _bodies(name, title, size, connections, quick=False):
+def _bodies(name, title, size, connections, quick=False, others=()):
     return Workload(
         name,
         title,
         CLOSED,
-        (*DIRECT, *PROXIES),
+        (*DIRECT, *PROXIES, *others),
         measure=closed(size, connections),
         quick=quick,
     )
 
 
 WORKLOADS = [
-    _bodies("300B-32", "Bodies of 300 bytes, 32 connections", 300, 32, quick=True),
-    _bodies("300B-256", "Bodies of 300 bytes, 256 connections", 300, 256),
+    _bodies("300B-32", "Bodies of 300 bytes, 32 connections", 300, 32, quick=True, others=APART),
+    _bodies("300B-256", "Bodies of 300 bytes, 256 connections", 300, 256, others=APART),
     _bodies("4KiB-32", "Bodies of 4 KiB, 32 connections", 4 * KIB, 32),
     _bodies("4KiB-256", "Bodies of 4 KiB, 256 connections", 4 * KIB, 256),
     _bodies("64KiB-32", "Bodies of 64 KiB, 32 connections", 64 * KIB, 32),
@@ -259,12 +266,20 @@ WORKLOADS = [
     ),
     Workload(
         "policies",
-        "10, 1,000 and 100,000 policies, 32 connections",
+        "10, 1,000 and 100,000 policies, nine of them asked for by turns, 32 connections",
         ("cpu_us", "rps", "peak_mib", "load_ms", "reload_ms"),
         ("standin",),
         variants=tuple((f"{count:,}", Setting(policies=count)) for count in (10, 1_000, 100_000)),
-        measure=many_models,
+        measure=models(9),
         once=start_and_reload,
+    ),
+    Workload(
+        "models",
+        "10, 1,000 and 100,000 policies, up to 1,000 of them asked for by turns, 32 connections",
+        ("cpu_us", "rps", "peak_mib"),
+        ("standin",),
+        variants=tuple((f"{count:,}", Setting(policies=count)) for count in (10, 1_000, 100_000)),
+        measure=models(1000),
     ),
     Workload(
         "suspended",
