@@ -50,6 +50,7 @@ use super::proxy::Proxy;
 use super::reading::read_some;
 use super::shared::Gateway;
 use super::table::Table;
+use super::timer::Timer;
 use crate::telemetry::{RequestPath, RequestRecord};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
@@ -260,9 +261,17 @@ impl Front {
         shutdown: &ShutdownWatch,
     ) {
         let mut closing = self.connections.idle_closing();
+        let mut timer = Timer::default();
         let mut head_timeout = None;
         for served in 1.. {
-            let head = read_head(&mut stream, deadline, head_timeout, &mut closing).await;
+            let head = read_head(
+                &mut stream,
+                &mut timer,
+                deadline,
+                head_timeout,
+                &mut closing,
+            );
+            let head = head.await;
             let table = self.gateway.table();
             let taken = head.and_then(|(text, rest)| {
                 let request = ours(&table, &text).map_err(Unread::Refused)?;
@@ -276,14 +285,17 @@ impl Front {
             let last = served >= limits.requests_per_connection;
             let idle = match request {
                 Some(request) => {
-                    direct::serve_request(&self.gateway, table, stream, request, rest, last).await
+                    let gateway = &self.gateway;
+                    direct::serve_request(gateway, table, stream, timer, request, rest, last).await
                 }
-                None => Box::pin(self.proxied(stream, &text, rest, last, shutdown)).await,
+                None => Box::pin(self.proxied(stream, &text, rest, last, shutdown))
+                    .await
+                    .map(|stream| (stream, timer)),
             };
             let Some(idle) = idle else {
                 return;
             };
-            stream = idle;
+            (stream, timer) = idle;
             head_timeout = Some(limits.request_head_timeout);
             deadline = Instant::now() + limits.keepalive_timeout;
         }
@@ -355,6 +367,7 @@ fn ours(table: &Table, head: &Bytes) -> Result<Option<Box<RequestHeader>>, Refus
 /// that after its first byte.
 async fn read_head(
     stream: &mut Stream,
+    timer: &mut Timer,
     mut deadline: Instant,
     mut timeout: Option<Duration>,
     closing: &mut IdleClosing,
@@ -362,10 +375,11 @@ async fn read_head(
     let mut head = BytesMut::new();
     let first = tokio::select! {
         biased;
-        read = timeout_at(deadline, read_some::<HEAD_READ>(stream, &mut head)) => read,
+        read = read_some::<HEAD_READ>(stream, &mut head) => read,
+        () = timer.until(deadline) => return Err(Unread::Gone),
         () = closing.wait() => return Err(Unread::Gone),
     };
-    if !matches!(first, Ok(Ok(1..))) {
+    if !matches!(first, Ok(1..)) {
         return Err(Unread::Gone);
     }
     let mut searched = 0;
@@ -381,11 +395,13 @@ async fn read_head(
             deadline = Instant::now() + timeout;
         }
         searched = head.len();
-        let more = read_some::<HEAD_READ>(stream, &mut head);
-        match timeout_at(deadline, more).await {
-            Ok(Ok(1..)) => {}
-            Ok(_) => return Err(Unread::Gone),
-            Err(_) => return Err(Unread::TooSlow),
+        let more = tokio::select! {
+            biased;
+            read = read_some::<HEAD_READ>(stream, &mut head) => read,
+            () = timer.until(deadline) => return Err(Unread::TooSlow),
+        };
+        if !matches!(more, Ok(1..)) {
+            return Err(Unread::Gone);
         }
     }
 }

@@ -217,7 +217,7 @@ async fn hold_whole<'a>(
             }));
         }
     }
-    let body = joined(begun);
+    let body = joined(&mut begun);
     let head = exchange.finish();
     let decoded = match coding::decode(&head.headers, &body, limit) {
         Err(coding::Broken) if head.status.is_success() => {
@@ -275,13 +275,13 @@ impl<'a> Whole<'a> {
     }
 }
 
-/// Pieces in one; a single one as it is.
-pub(super) fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+/// All pieces in one, taken from where they are; a single one as it is.
+pub(super) fn joined(pieces: &mut Vec<Bytes>) -> Bytes {
     if pieces.len() <= 1 {
         return pieces.pop().unwrap_or_default();
     }
     let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in pieces {
+    for piece in pieces.drain(..) {
         whole.extend_from_slice(&piece);
     }
     whole.freeze()

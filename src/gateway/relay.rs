@@ -54,7 +54,7 @@ impl Source<'_> {
 
     /// What is ready for the client.
     fn take_ready(&mut self) -> Result<Bytes, Different> {
-        let ready = joined(std::mem::take(&mut self.stream.ready));
+        let ready = joined(&mut self.stream.ready);
         let Some(splicer) = &mut self.splicer else {
             return Ok(ready);
         };

@@ -17,7 +17,7 @@
 //! may as well be the rest of a body that somebody has framed otherwise.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -34,6 +34,7 @@ use super::{Gone, Unreadable};
 use crate::gateway::admit::content_length;
 use crate::gateway::chunked::ChunkedDecoder;
 use crate::gateway::reading::read_some;
+use crate::gateway::timer::Timer;
 
 /// Read at once where nobody knows how much will come.
 const READ: usize = 8 << 10;
@@ -41,6 +42,7 @@ const READ: usize = 8 << 10;
 /// One request on a caller's connection, and its answer.
 pub(in crate::gateway) struct Http1 {
     stream: Stream,
+    timer: Timer,
     request: Box<RequestHeader>,
     /// What was read behind the request's head.
     buffer: BytesMut,
@@ -83,6 +85,7 @@ impl Http1 {
     /// take nothing of the answer for as long as `write_timeout`.
     pub(in crate::gateway) fn new(
         stream: Stream,
+        timer: Timer,
         request: Box<RequestHeader>,
         buffer: BytesMut,
         write_timeout: Duration,
@@ -100,6 +103,7 @@ impl Http1 {
             keep_alive: keeps_alive(&request),
             has_body: !matches!(body, Body::Done),
             stream,
+            timer,
             request,
             buffer,
             body,
@@ -153,13 +157,18 @@ impl Http1 {
         self.keep_alive = false;
     }
 
-    /// The connection for the next request, where nothing of this one is left on it.
-    pub(in crate::gateway) fn into_idle(self) -> Option<Stream> {
+    /// What ends the waits of this connection.
+    pub(super) const fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    /// The connection for the next request, and its timer, where nothing of this one is left on it.
+    pub(in crate::gateway) fn into_idle(self) -> Option<(Stream, Timer)> {
         let clean = self.is_body_done()
             && self.answer == Answer::Done
             && self.head.is_empty()
             && self.buffer.is_empty();
-        (self.keep_alive && clean).then_some(self.stream)
+        (self.keep_alive && clean).then_some((self.stream, self.timer))
     }
 
     /// Appends what has come of a body of known length to `whole`: how much it is, and 0 at its end; none
@@ -306,11 +315,12 @@ impl Http1 {
             (false, true) => b"\r\n0\r\n\r\n",
             (false, false) => b"\r\n",
         };
-        if !piece.is_empty() {
-            // Writing to a vector can't fail.
-            let _ = write!(self.head, "{:x}\r\n", piece.len());
-        }
-        self.send([piece, end, &[]]).await
+        let mut line = [0; SIZE_LINE];
+        let line = match piece.len() {
+            0 => &[],
+            size => size_line(&mut line, size),
+        };
+        self.send([line, piece, end]).await
     }
 
     /// Ends the body, with trailers where the caller has said that it takes them (RFC 9110, section
@@ -461,6 +471,22 @@ fn head_bytes(head: &ResponseHeader, keep_alive: bool, version: Version) -> Vec<
     bytes
 }
 
+/// The line before a chunk is at most this long: a digit for four bits, and CRLF.
+const SIZE_LINE: usize = usize::BITS as usize / 4 + 2;
+
+/// The line before a chunk, in `line`: its size in hexadecimal digits.
+fn size_line(line: &mut [u8; SIZE_LINE], mut size: usize) -> &[u8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut start = SIZE_LINE - 2;
+    line[start..].copy_from_slice(b"\r\n");
+    while size > 0 {
+        start -= 1;
+        line[start] = DIGITS[size & 0xf];
+        size >>= 4;
+    }
+    &line[start..]
+}
+
 fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     bytes.extend_from_slice(name.as_bytes());
     bytes.extend_from_slice(b": ");
@@ -487,4 +513,17 @@ fn says(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_s_size_is_in_hexadecimal_digits() {
+        for size in [1, 9, 0xf, 0x10, 0xad, 0x1000, usize::MAX] {
+            let expected = format!("{size:x}\r\n");
+            assert_eq!(size_line(&mut [0; SIZE_LINE], size), expected.as_bytes());
+        }
+    }
 }

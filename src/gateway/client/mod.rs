@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 pub(super) use self::http1::Http1;
 use super::front::MalformedChunks;
+use super::timer::Timer;
 
 /// How long telling a caller of the end may take.
 const TO_SHUT_DOWN: Duration = Duration::from_secs(1);
@@ -71,14 +72,17 @@ pub(super) struct Client<'a> {
 /// Who speaks with the caller.
 enum Session<'a> {
     /// HTTP/2, and what is not on the way of most requests.
-    Pingora(&'a mut ServerSession),
+    Pingora(&'a mut ServerSession, Timer),
     Http1(&'a mut Http1),
 }
 
 impl<'a> Client<'a> {
     /// A caller whose connection Pingora keeps.
     pub(super) fn pingora(session: &'a mut pingora_proxy::Session) -> Self {
-        Self::new(Session::Pingora(session.as_downstream_mut()))
+        Self::new(Session::Pingora(
+            session.as_downstream_mut(),
+            Timer::default(),
+        ))
     }
 
     /// A caller whose connection is ours.
@@ -96,7 +100,7 @@ impl<'a> Client<'a> {
     /// The head of the request.
     pub(super) fn request(&self) -> &RequestHeader {
         match &self.session {
-            Session::Pingora(session) => session.req_header(),
+            Session::Pingora(session, _) => session.req_header(),
             Session::Http1(http1) => http1.request(),
         }
     }
@@ -104,14 +108,14 @@ impl<'a> Client<'a> {
     /// Where it comes from.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match &self.session {
-            Session::Pingora(session) => session.client_addr()?.as_inet().map(SocketAddr::ip),
+            Session::Pingora(session, _) => session.client_addr()?.as_inet().map(SocketAddr::ip),
             Session::Http1(http1) => peer(http1.stream()),
         }
     }
 
     pub(super) fn is_http2(&self) -> bool {
         match &self.session {
-            Session::Pingora(session) => session.is_http2(),
+            Session::Pingora(session, _) => session.is_http2(),
             Session::Http1(_) => false,
         }
     }
@@ -119,7 +123,7 @@ impl<'a> Client<'a> {
     /// Whether the head says that there is no body.
     pub(super) fn sends_no_body(&mut self) -> bool {
         match &mut self.session {
-            Session::Pingora(session) => session.is_body_empty(),
+            Session::Pingora(session, _) => session.is_body_empty(),
             Session::Http1(http1) => !http1.has_body(),
         }
     }
@@ -127,7 +131,7 @@ impl<'a> Client<'a> {
     /// Whether the body has been read to its end.
     pub(super) fn is_body_done(&mut self) -> bool {
         match &mut self.session {
-            Session::Pingora(session) => session.is_body_done(),
+            Session::Pingora(session, _) => session.is_body_done(),
             Session::Http1(http1) => http1.is_body_done(),
         }
     }
@@ -136,7 +140,7 @@ impl<'a> Client<'a> {
     /// its end, none where it has to be waited for.
     pub(super) fn take_body(&mut self, whole: &mut BytesMut) -> Option<usize> {
         match &mut self.session {
-            Session::Pingora(_) => None,
+            Session::Pingora(..) => None,
             Session::Http1(http1) => http1.take_body(whole),
         }
     }
@@ -148,7 +152,7 @@ impl<'a> Client<'a> {
     /// Why nothing comes. How long that may take is the caller's affair.
     pub(super) async fn read_body(&mut self, whole: &mut BytesMut) -> Result<usize, Unreadable> {
         let session = match &mut self.session {
-            Session::Pingora(session) => session,
+            Session::Pingora(session, _) => session,
             Session::Http1(http1) => return http1.read_body(whole).await,
         };
         loop {
@@ -167,7 +171,7 @@ impl<'a> Client<'a> {
     /// Tells the caller to send the body that it has announced.
     pub(super) async fn go_on(&mut self) -> Result<(), Gone> {
         let session = match &mut self.session {
-            Session::Pingora(session) => session,
+            Session::Pingora(session, _) => session,
             Session::Http1(http1) => return http1.go_on().await,
         };
         // An answer before the body's end makes Pingora give the connection up, and it takes this one
@@ -181,7 +185,7 @@ impl<'a> Client<'a> {
     /// The connection ends with this answer.
     pub(super) fn close_after(&mut self) {
         match &mut self.session {
-            Session::Pingora(session) => session.set_keepalive(None),
+            Session::Pingora(session, _) => session.set_keepalive(None),
             Session::Http1(http1) => http1.close_after(),
         }
     }
@@ -189,7 +193,7 @@ impl<'a> Client<'a> {
     /// Whether an answer has begun.
     pub(super) fn is_answered(&self) -> bool {
         match &self.session {
-            Session::Pingora(session) => session
+            Session::Pingora(session, _) => session
                 .response_written()
                 .is_some_and(|head| !head.status.is_informational()),
             Session::Http1(http1) => http1.is_answered(),
@@ -200,7 +204,7 @@ impl<'a> Client<'a> {
     /// something to [`wait`](Self::wait) for.
     pub(super) async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<(), Gone> {
         match &mut self.session {
-            Session::Pingora(session) => {
+            Session::Pingora(session, _) => {
                 let written = session.write_response_header(head).await;
                 written.map_err(|error| Gone::of(&error))
             }
@@ -214,7 +218,7 @@ impl<'a> Client<'a> {
     /// Sends a piece of the answer's body; `last` ends it.
     pub(super) async fn write(&mut self, piece: Bytes, last: bool) -> Result<(), Gone> {
         match &mut self.session {
-            Session::Pingora(session) => {
+            Session::Pingora(session, _) => {
                 let written = session.write_response_body(piece, last).await;
                 written.map_err(|error| Gone::of(&error))
             }
@@ -225,12 +229,12 @@ impl<'a> Client<'a> {
     /// Ends a body with trailers.
     pub(super) async fn end_with_trailers(&mut self, trailers: HeaderMap) -> Result<(), Gone> {
         match &mut self.session {
-            Session::Pingora(session) if session.is_http2() => {
+            Session::Pingora(session, _) if session.is_http2() => {
                 let written = session.write_response_trailers(trailers).await;
                 written.map_err(|error| Gone::of(&error))
             }
             // It has no way to send them.
-            Session::Pingora(_) => self.write(Bytes::new(), true).await,
+            Session::Pingora(..) => self.write(Bytes::new(), true).await,
             Session::Http1(http1) => http1.end_with_trailers(&trailers).await,
         }
     }
@@ -239,7 +243,7 @@ impl<'a> Client<'a> {
     pub(super) async fn shutdown(&mut self) {
         match &mut self.session {
             // A caller that takes nothing may not take its end, either.
-            Session::Pingora(session) => {
+            Session::Pingora(session, _) => {
                 let _ = timeout(TO_SHUT_DOWN, session.shutdown()).await;
             }
             Session::Http1(http1) => http1.shutdown().await,
@@ -257,24 +261,34 @@ impl<'a> Client<'a> {
             let flushed = http1.flush().await;
             flushed.map_err(|_| Interrupted::ClientGone)?;
         }
+        let mut timer = std::mem::take(self.timer());
         let too_late = async {
             match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                Some(deadline) => timer.until(deadline).await,
                 None => pending().await,
             }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             done = work => Ok(done),
             () = self.gone() => Err(Interrupted::ClientGone),
             () = too_late => Err(Interrupted::Deadline),
+        };
+        *self.timer() = timer;
+        ended
+    }
+
+    const fn timer(&mut self) -> &mut Timer {
+        match &mut self.session {
+            Session::Pingora(_, timer) => timer,
+            Session::Http1(http1) => http1.timer(),
         }
     }
 
     async fn gone(&mut self) {
         if self.watching {
             let early = match &mut self.session {
-                Session::Pingora(session) => {
+                Session::Pingora(session, _) => {
                     let idle = session.read_body_or_idle(true).await;
                     matches!(idle, Err(error) if *error.etype() == ErrorType::ConnectError)
                 }

@@ -18,6 +18,7 @@ use crate::gateway::respond;
 use crate::gateway::serve::serve;
 use crate::gateway::shared::Gateway;
 use crate::gateway::table::Table;
+use crate::gateway::timer::Timer;
 
 /// The request whose head is `text`, which was read as `read`, if it is one to be served here.
 pub(super) fn take_request(
@@ -59,12 +60,13 @@ pub(super) async fn serve_request(
     gateway: &Arc<Gateway>,
     table: Arc<Table>,
     stream: Stream,
+    timer: Timer,
     request: Box<RequestHeader>,
     read: BytesMut,
     last: bool,
-) -> Option<Stream> {
+) -> Option<(Stream, Timer)> {
     let patience = table.snapshot.limits.response_write_timeout;
-    let mut http1 = Http1::new(stream, request, read, patience);
+    let mut http1 = Http1::new(stream, timer, request, read, patience);
     if last || gateway.is_draining() {
         http1.close_after();
     }
