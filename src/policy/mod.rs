@@ -20,6 +20,7 @@ mod operation;
 mod operations;
 mod path;
 mod percent;
+mod routes;
 mod secret;
 mod snapshot;
 
@@ -32,12 +33,11 @@ pub use failover::{
     Chain, FailoverOn, FailoverPolicy, Pair, PairId, PolicyId, Prefill, RetryBackoff, StreamRescue,
     Target, TargetBalance, WhenAllSuspended,
 };
-pub use operation::{
-    Dialect, Format, ModelPlace, Operation, OperationId, Pattern, Routes, always_streams,
-};
+pub use operation::{Dialect, Format, ModelPlace, Operation, OperationId, always_streams};
 pub use operations::{NoOperation, Operations};
 pub use path::{Captured, MODEL, PathTemplate, behind_segments};
 pub use percent::{decode_parameter, decode_segment, percent_encode};
+pub use routes::{Pattern, Routes};
 pub use secret::Secret;
 pub use snapshot::{Limits, Snapshot, Tracing};
 
