@@ -19,6 +19,7 @@ mod failover;
 mod operation;
 mod operations;
 mod path;
+mod pattern_index;
 mod percent;
 mod routes;
 mod secret;

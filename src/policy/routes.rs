@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::PolicyId;
+use super::pattern_index::PatternIndex;
 
 /// The policies of one operation in one environment, by the model name that callers send:
 /// the exact name, then the longest matching pattern.
@@ -11,6 +12,7 @@ pub struct Routes {
     exact: HashMap<Box<str>, PolicyId>,
     /// Longest first.
     patterns: Vec<(Pattern, PolicyId)>,
+    index: PatternIndex,
 }
 
 impl Routes {
@@ -28,6 +30,7 @@ impl Routes {
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.literal_len()));
         Self {
             exact: names,
+            index: PatternIndex::new(patterns.iter().map(|(pattern, _)| pattern)),
             patterns,
         }
     }
@@ -67,10 +70,9 @@ impl Routes {
         if let Some(policy) = self.exact.get(model) {
             return Some((*policy, None));
         }
-        self.patterns
-            .iter()
-            .find(|(pattern, _)| pattern.matches(model))
-            .map(|(pattern, policy)| (*policy, Some(pattern)))
+        let matches = |place: usize| self.patterns[place].0.matches(model);
+        let (pattern, policy) = &self.patterns[self.index.first(model, matches)?];
+        Some((*policy, Some(pattern)))
     }
 }
 
@@ -92,6 +94,16 @@ impl Pattern {
     /// How many characters it names: of two that match, the one with more decides.
     pub fn literal_len(&self) -> usize {
         self.0.bytes().filter(|&byte| byte != b'*').count()
+    }
+
+    /// What every name that it stands for begins and ends with.
+    pub(super) fn edges(&self) -> (&str, &str) {
+        let beginning = self
+            .0
+            .split_once('*')
+            .map_or("", |(beginning, _)| beginning);
+        let end = self.0.rsplit_once('*').map_or("", |(_, end)| end);
+        (beginning, end)
     }
 
     /// Whether it stands for `name`, in time linear in it for each `*`.
