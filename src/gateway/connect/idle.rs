@@ -2,8 +2,9 @@
 //! shrinks again.
 //!
 //! A connection belongs to the thread whose event loop tells what happens on it. Where the threads
-//! don't take work from each other, whoever uses another thread's connection pays two wake-ups for each
-//! answer; so a thread takes its own first, and another's before it opens one.
+//! don't take work from each other, whoever uses another thread's connection pays a wake-up for whatever
+//! comes on it; so a thread takes its own first. Another's is still better than a handshake, once; where
+//! it happens often the thread opens one of its own now and then, until it has enough of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,10 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 use super::IDLE_TIMEOUT;
+
+/// One in so many times that another thread's connection could be taken, a new one is opened: a
+/// handshake costs about as much as so many wake-ups.
+const STRANGERS: usize = 64;
 
 /// A thread with an event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,28 +60,47 @@ impl<S: AsyncRead + Unpin> Idle<S> {
 
 /// Those of one backend.
 pub(super) struct IdlePool<S = Stream> {
-    stack: Mutex<Vec<Idle<S>>>,
+    stack: Mutex<Stack<S>>,
     size: usize,
+}
+
+struct Stack<S> {
+    idle: Vec<Idle<S>>,
+    /// How often a thread had none of its own while others had some.
+    strangers: usize,
+}
+
+impl<S> Stack<S> {
+    fn pop(&mut self, here: Home) -> Option<Idle<S>> {
+        if let Some(own) = self.idle.iter().rposition(|idle| idle.home == here) {
+            return Some(self.idle.remove(own));
+        }
+        let last = self.idle.len().checked_sub(1)?;
+        self.strangers += 1;
+        if self.strangers >= STRANGERS {
+            self.strangers = 0;
+            return None;
+        }
+        Some(self.idle.remove(last))
+    }
 }
 
 impl<S: AsyncRead + Unpin> IdlePool<S> {
     /// A pool of at most `size` connections.
     pub(super) fn new(size: usize) -> Self {
         Self {
-            stack: Mutex::default(),
+            stack: Mutex::new(Stack {
+                idle: Vec::new(),
+                strangers: 0,
+            }),
             size,
         }
     }
 
-    /// One that can be used: the last that this thread has used, or else that another has.
+    /// One that can be used: the last that this thread has used, or else, mostly, that another has.
     pub(super) fn take(&self, here: Home) -> Option<Idle<S>> {
         loop {
-            let mut candidate = {
-                let mut stack = self.lock();
-                let own = stack.iter().rposition(|idle| idle.home == here);
-                let place = own.or(stack.len().checked_sub(1))?;
-                stack.remove(place)
-            };
+            let mut candidate = self.lock().pop(here)?;
             if candidate.is_usable() {
                 return Some(candidate);
             }
@@ -86,22 +110,22 @@ impl<S: AsyncRead + Unpin> IdlePool<S> {
     /// Keeps one for the next exchange, where there is room.
     pub(super) fn put(&self, idle: Idle<S>) {
         let mut stack = self.lock();
-        if stack.len() < self.size {
-            stack.push(idle);
+        if stack.idle.len() < self.size {
+            stack.idle.push(idle);
         }
     }
 
     /// Closes those that can't be used any more.
     pub(super) fn sweep(&self) {
-        let mut kept = std::mem::take(&mut *self.lock());
+        let mut kept = std::mem::take(&mut self.lock().idle);
         kept.retain_mut(Idle::is_usable);
         let mut stack = self.lock();
         // What was put back meanwhile is younger and belongs on top.
-        kept.append(&mut stack);
-        *stack = kept;
+        kept.append(&mut stack.idle);
+        stack.idle = kept;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle<S>>> {
+    fn lock(&self) -> MutexGuard<'_, Stack<S>> {
         self.stack.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,6 +168,22 @@ mod tests {
         let _far = put(&pool, &[HERE, THERE, HERE, THERE]);
         assert_eq!(homes(&pool, HERE), [HERE, HERE, THERE, THERE]);
         assert!(pool.take(HERE).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_often_has_none_of_its_own_opens_one() {
+        let pool = IdlePool::new(9);
+        let _far = put(&pool, &[THERE]);
+        let mut opened = 0;
+        for _ in 0..3 * STRANGERS {
+            match pool.take(HERE) {
+                Some(idle) => pool.put(idle),
+                None => opened += 1,
+            }
+        }
+        assert_eq!(opened, 3);
+        assert!(pool.take(THERE).is_some());
+        assert!(pool.take(HERE).is_none(), "there is none at all");
     }
 
     #[tokio::test]
