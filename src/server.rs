@@ -423,8 +423,8 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
     proxy
 }
 
-/// Read ahead of a TLS connection: one record, the most that can be decrypted at once. Without TLS
-/// nothing is, since whoever reads has a buffer of its own; Pingora's default is 64 KiB for each.
+/// Read ahead of a TLS connection: one record, the most that can be decrypted at once; Pingora's default
+/// is 64 KiB. Without TLS nothing is read ahead or held back: whoever reads or writes does it in one go.
 const TLS_READ: usize = 17 << 10;
 
 fn add_endpoint<App>(
@@ -435,7 +435,7 @@ fn add_endpoint<App>(
     http2: bool,
 ) -> Result<(), ServerError> {
     let Some(certificates) = certificates else {
-        let buffers = L4BufferSettings::default().read(0);
+        let buffers = L4BufferSettings::unbuffered();
         service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers));
         return Ok(());
     };
