@@ -31,6 +31,10 @@ STATUSES = {"unavailable": 503, "overloaded": 529, "refusing": 400, "locked": 40
 RETRY_AFTER = 7
 PATIENCE = 10  # seconds until a script that waits for somebody gives up
 
+# More than the gateway reads at once. An error that comes in one read with the stream's beginning is no
+# broken stream: nothing has been shown, and the next target tells it from the start.
+A_LONG_COMMENT = b": %b\n\n" % (b"." * (64 << 10))
+
 
 @dataclass(frozen=True)
 class Received:
@@ -164,7 +168,7 @@ class Script(BaseHTTPRequestHandler):
         if script in ("hanging", "stalls"):
             return self._wait_for_hang_up()
         if script == "errs":
-            events = [*events[:half], self.server.provider.failure()]
+            events = [*events[:half], A_LONG_COMMENT, self.server.provider.failure()]
         if script == "gated":
             self.server.gate.wait(PATIENCE)
         self._send(events[half:])
