@@ -83,6 +83,10 @@ mod tests {
         assert_eq!(up_to, [(0.001, 2), (0.01, 4), (1.0, 5)]);
         let spans = histogram.spans();
         assert_eq!(spans.count, 7);
-        assert!((spans.seconds - 62.012_001).abs() < 1e-9, "{}", spans.seconds);
+        assert!(
+            (spans.seconds - 62.012_001).abs() < 1e-9,
+            "{}",
+            spans.seconds
+        );
     }
 }
