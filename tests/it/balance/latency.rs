@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Gateway, Reply, Setup, Step, Upstream};
 
-use super::{CHAT, ask, failure, is_fair, served_by, spread, spread_of};
+use super::{CHAT, ask, failure, is_fair, served_by, spread_of};
 
 const MODELS: [&str; 3] = ["quick", "middling", "slow"];
 
@@ -64,15 +64,15 @@ async fn a_stream_s_first_token_counts() {
     upstream.on_model("slow", stream("slow").before_write(1, pause(400)));
     let gateway = start(&upstream, "");
     let client = gateway.client();
-    let request =
-        json!({"model": "any", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
-    let mut counts = spread([]);
-    for _ in 0..40 {
-        let model = served_by(&client.post(CHAT, request.clone()).await);
-        *counts.entry(model).or_default() += 1;
+    let request = || json!({"model": "any", "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    // Each is measured once, as nothing is known of it.
+    while upstream.count_for("slow") == 0 || upstream.count_for("middling") == 0 {
+        served_by(&client.post(CHAT, request()).await);
     }
-    assert_eq!(counts.get("slow"), Some(&1), "{counts:?}");
-    assert!(counts["quick"] > counts["middling"], "{counts:?}");
+    assert_eq!(upstream.count_for("slow"), 1);
+    // Two thirds and one: as many of both would be five standard deviations off.
+    let seen = spread_of(&gateway, 200, move |_| request()).await;
+    assert!(seen["quick"] > seen["middling"], "{seen:?}");
 }
 
 /// One that fails at once would be the quickest of all.
