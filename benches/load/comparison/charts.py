@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 
 from .report import TITLES, Results, number
 
-WIDTH, LABELS, VALUES = 760, 150, 70  # pixels; what is left of the width is for the bars
+WIDTH, LABELS, VALUES = 800, 190, 70  # pixels; what is left of the width is for the bars
 BAR, GAP, HEADING = 18, 6, 34
 
 STYLE = """
