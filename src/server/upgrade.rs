@@ -92,7 +92,9 @@ impl Upgrades {
                 Err(error) => Err(error),
             };
             match handed {
-                Ok(pid) => return pid,
+                Ok(Some(pid)) => return pid,
+                // Somebody has looked whether somebody listens.
+                Ok(None) => {}
                 Err(error) => log::error!(
                     "the next process did not take over: {error}. This one goes on; see what that one said, and try again"
                 ),
@@ -100,23 +102,28 @@ impl Upgrades {
         }
     }
 
-    async fn hand_over(&self, mut stream: tokio::net::UnixStream) -> io::Result<u32> {
+    /// The pid of the process that serves now; none where nothing was asked for.
+    async fn hand_over(&self, mut stream: tokio::net::UnixStream) -> io::Result<Option<u32>> {
         let (uid, own) = (stream.peer_cred()?.uid(), rustix::process::geteuid());
         if uid != own.as_raw() && uid != 0 {
             let message = format!("it is of the user {uid}, and this one of {}", own.as_raw());
             return Err(io::Error::other(message));
         }
-        let asked = timeout(EXCHANGE_TIMEOUT, message(&mut stream)).await??;
+        let Some(asked) = timeout(EXCHANGE_TIMEOUT, message(&mut stream)).await?? else {
+            return Ok(None);
+        };
         let (names, descriptors) = self.wanted(&asked)?;
         stream
             .async_io(Interest::WRITABLE, || send(&stream, &names, &descriptors))
             .await?;
         log::info!("{} listening sockets are handed over", descriptors.len());
         let ready = timeout(READY_TIMEOUT, message(&mut stream)).await??;
-        ready
+        let ready = ready.ok_or_else(ended)?;
+        let pid = ready
             .strip_prefix("ready ")
             .and_then(|pid| pid.trim_end().parse().ok())
-            .ok_or_else(|| io::Error::other("it does not say that it serves"))
+            .ok_or_else(|| io::Error::other("it does not say that it serves"))?;
+        Ok(Some(pid))
     }
 
     /// Those of the sockets that are asked for, as the answer to it.
@@ -145,8 +152,8 @@ impl Upgrades {
     }
 }
 
-/// Reads up to an empty line.
-async fn message(stream: &mut tokio::net::UnixStream) -> io::Result<String> {
+/// Reads up to an empty line; none where nothing comes at all.
+async fn message(stream: &mut tokio::net::UnixStream) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\n\n") {
         if bytes.len() > MAX_MESSAGE {
@@ -154,15 +161,18 @@ async fn message(stream: &mut tokio::net::UnixStream) -> io::Result<String> {
         }
         match stream.read_buf(&mut bytes).await {
             Ok(1..) => {}
-            Ok(0) => return Err(io::Error::other("it has ended before it served")),
+            Ok(0) if bytes.is_empty() => return Ok(None),
+            Ok(0) => return Err(ended()),
             // What it had not read goes with it.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(io::Error::other("it has ended before it served"));
-            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(ended()),
             Err(error) => return Err(error),
         }
     }
-    String::from_utf8(bytes).map_err(io::Error::other)
+    String::from_utf8(bytes).map(Some).map_err(io::Error::other)
+}
+
+fn ended() -> io::Error {
+    io::Error::other("it has ended before it served")
 }
 
 /// Sends `names` with the descriptors that they name.
