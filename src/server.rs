@@ -5,12 +5,14 @@ mod admin;
 mod certificates;
 mod ending;
 mod files;
+mod listening;
 mod live;
 mod reload;
 mod sharing;
 mod sockets;
 mod supervisor;
 mod upgrade;
+mod workers;
 
 use std::ffi::OsString;
 use std::io;
@@ -19,28 +21,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::connectors::ConnectorOptions;
-use pingora_core::listeners::ListenerConfig;
-use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
-use pingora_core::services::ServiceReadyNotifier;
-use pingora_core::services::ServiceWithDependents;
+use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
-use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use tokio::sync::{oneshot, watch};
 
 use self::admin::AdminListening;
 use self::certificates::{Certificates, Loaded};
-use self::ending::{Ending, Signals, Told, Upgrading, account_for_the_cut};
+use self::ending::{Ending, Told, Upgrading, account_for_the_cut};
+use self::listening::{Entrance, Listener, Listening};
 use self::live::LiveGateway;
 use self::reload::{Fixed, ListenersCertificates, Reloader};
 use self::sharing::Sharing;
-use self::sockets::{Socket, hand_in};
+use self::sockets::Socket;
 use self::upgrade::Predecessor;
+use self::workers::Workers;
 use crate::admin::{Listening as ListeningAt, Reloads, Tokens};
 use crate::config::{self, Configuration, ListenerTls};
 use crate::gateway::{
@@ -119,9 +118,11 @@ pub fn run(configuration: Configuration, options: &RunOptions) -> Result<(), Ser
 /// Serves until it is told to end, and every request has been told of.
 fn serve(server: Server, ending: Ending) {
     let (gateway, connections) = (ending.gateway.clone(), ending.connections.clone());
+    let workers = ending.workers.clone();
     server.run(RunArgs {
         shutdown_signal: Box::new(ending),
     });
+    workers.end();
     account_for_the_cut(&gateway, &connections);
 }
 
@@ -279,35 +280,29 @@ fn assemble(
     let (drain, draining) = watch::channel(false);
     let (closed, listeners_closed) = watch::channel(false);
 
+    let workers = Arc::new(Workers::new(workers::Settings::of(&conf)));
+    // Its runtimes are those of what goes on beside the requests, a thread each.
+    conf.work_stealing = true;
     let mut server = Server::new_with_opt_and_conf(None, conf);
     let conf = server.configuration.clone();
     let proxy = Arc::new(proxy(&gateway, &conf, keepalive));
-    let bound = || listeners.iter().zip(&sockets);
-    let h2c = bound().filter(|(listener, _)| listener.h2c);
-    let h2c_ports = h2c.map(|(_, socket)| socket.address.port()).collect();
-    let front = |h2c_ports| {
-        Front::new(
-            proxy.clone(),
-            gateway.clone(),
-            connections.clone(),
-            h2c_ports,
-        )
-    };
-    let guests = Arc::new(front(Vec::new()));
-    let front = front(h2c_ports);
-    let mut service = Service::new("gateway".to_owned(), front);
-    for ((listener, socket), certificates) in bound().zip(&certificates.listeners) {
-        let name = socket.address.to_string();
-        add_endpoint(
-            &mut service,
-            listener.address,
-            certificates.as_ref(),
-            &name,
-            true,
-        )?;
-    }
+    let front = Arc::new(Front::new(proxy, gateway.clone(), connections.clone()));
     let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
     let addresses: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
+    let bound = sockets.into_iter().zip(&listeners);
+    let entrances = bound.zip(&certificates.listeners);
+    let entrances = entrances.map(|((socket, listener), certificates)| {
+        let tls = certificates.as_ref();
+        let tls = tls.map(|certificates| tls_settings(certificates, listener.address, &conf));
+        let tls = tls.transpose()?.map(|mut settings| {
+            settings.enable_h2();
+            settings.build()
+        });
+        let h2c = listener.h2c;
+        let entrance = Entrance { tls, h2c };
+        Ok(Listener { socket, entrance })
+    });
+    let entrances = entrances.collect::<Result<Vec<_>, ServerError>>()?;
     let listening = addresses
         .iter()
         .zip(&listeners)
@@ -322,10 +317,10 @@ fn assemble(
         None => (Some(catch), Told::BySignals(Mutex::new(Some(caught)))),
     };
     server.add_service(Listening {
-        service,
-        guests,
+        front,
         gateway: gateway.clone(),
-        sockets,
+        listeners: entrances,
+        workers: workers.clone(),
         draining,
         closed,
         catch,
@@ -355,7 +350,7 @@ fn assemble(
                 reloader: reloader.clone(),
                 listeners: listening,
             };
-            let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over)?;
+            let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over, &conf)?;
             let address = listening.address;
             server.add_service(listening);
             Some(address)
@@ -375,6 +370,7 @@ fn assemble(
         ending: Ending {
             gateway,
             connections,
+            workers,
             drain,
             listeners_closed,
             handed_over,
@@ -423,30 +419,16 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
     proxy
 }
 
-/// Read ahead of a TLS connection: one record, the most that can be decrypted at once; Pingora's default
-/// is 64 KiB. Without TLS nothing is read ahead or held back: whoever reads or writes does it in one go.
-const TLS_READ: usize = 17 << 10;
-
-fn add_endpoint<App>(
-    service: &mut Service<App>,
+/// What a listener does for TLS.
+fn tls_settings(
+    certificates: &Certificates,
     address: SocketAddr,
-    certificates: Option<&Certificates>,
-    name: &str,
-    http2: bool,
-) -> Result<(), ServerError> {
-    let Some(certificates) = certificates else {
-        let buffers = L4BufferSettings::unbuffered();
-        service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers));
-        return Ok(());
-    };
-    let failed = |why: String| ServerError::Tls { address, why };
-    let mut settings = certificates.settings().map_err(failed)?;
-    if http2 {
-        settings.enable_h2();
-    }
-    let buffers = L4BufferSettings::default().read(TLS_READ);
-    service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers).tls(settings));
-    Ok(())
+    conf: &ServerConf,
+) -> Result<TlsSettings, ServerError> {
+    let settings = certificates.settings();
+    let mut settings = settings.map_err(|why| ServerError::Tls { address, why })?;
+    settings.set_offload_threadpool_from_server_conf(conf);
+    Ok(settings)
 }
 
 /// Reads the certificates of all listeners.
@@ -467,73 +449,4 @@ fn certificates(configuration: &Configuration) -> Result<ListenersCertificates, 
             None => None,
         },
     })
-}
-
-/// The listeners as a service of Pingora's, stopped by a watch of our own.
-struct Listening {
-    service: Service<Front>,
-    /// What serves this process's own requests.
-    guests: Arc<Front>,
-    gateway: Arc<Gateway>,
-    sockets: Vec<Socket>,
-    draining: ShutdownWatch,
-    /// Told when nobody listens any more.
-    closed: watch::Sender<bool>,
-    /// Where the signals go, once they are caught; none where they are somebody else's.
-    catch: Option<oneshot::Sender<io::Result<Signals>>>,
-}
-
-/// How often idle upstream connections are looked after.
-const SWEEP: Duration = Duration::from_secs(5);
-
-#[async_trait]
-impl ServiceWithDependents for Listening {
-    async fn start_service(
-        &mut self,
-        fds: Option<ListenFds>,
-        _shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
-        ready: ServiceReadyNotifier,
-    ) {
-        // Before the first connection: a process that serves must not be ended by a signal's default.
-        let caught = self.catch.take().map(|catch| (catch, Signals::catch()));
-        if let Err(error) = self.gateway.access_log().start() {
-            log::error!(
-                "the access log can't be written: {error}. The system has no room for another thread; the log tries again with each request"
-            );
-        }
-        hand_in(&fds, &mut self.sockets);
-        let gateway = self.gateway.clone();
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(SWEEP);
-            loop {
-                ticks.tick().await;
-                gateway.links().sweep();
-            }
-        });
-        let (gateway, front) = (self.gateway.clone(), self.guests.clone());
-        let draining = self.draining.clone();
-        tokio::spawn(async move { gateway.guests().serve(front, draining).await });
-        ready.notify_ready();
-        if let Some((catch, signals)) = caught {
-            let _ = catch.send(signals);
-        }
-        let draining = self.draining.clone();
-        pingora_core::services::Service::start_service(
-            &mut self.service,
-            fds,
-            draining,
-            listeners_per_fd,
-        )
-        .await;
-        self.closed.send_replace(true);
-    }
-
-    fn name(&self) -> &'static str {
-        "gateway"
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        pingora_core::services::Service::listen_addresses(&self.service)
-    }
 }

@@ -8,7 +8,8 @@
 //! need not wait for. HTTP/2 goes to Pingora as it is.
 //!
 //! ```text
-//! accept ── past `connections`? closed
+//! enter ── past `connections`? closed
+//! serve
 //!    ├─ ALPN h2, or its preface on an h2c listener ──> http2, Pingora
 //!    └─ HTTP/1.1: first byte ── head ── checked ── direct, or Pingora ── answer ─┐
 //!            ▲  keepalive_timeout │ request_head_timeout -> 408       │
@@ -27,10 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -133,8 +133,8 @@ impl IdleClosing {
     }
 }
 
-/// An open connection.
-struct Entered {
+/// An open connection, for as long as this is kept.
+pub struct Entered {
     connections: Connections,
     /// How many there were with this one.
     number: usize,
@@ -153,64 +153,73 @@ pub struct Front {
     proxy: Arc<HttpProxy<Proxy>>,
     gateway: Arc<Gateway>,
     connections: Connections,
-    /// The ports on which HTTP/2 with prior knowledge is welcome.
-    h2c_ports: Vec<u16>,
 }
 
 impl Front {
-    /// Serves what comes in by `proxy`; where it comes by one of `h2c_ports` also HTTP/2 without TLS.
+    /// Serves what comes in: operations without policies, and HTTP/2, by `proxy`.
     pub const fn new(
         proxy: Arc<HttpProxy<Proxy>>,
         gateway: Arc<Gateway>,
         connections: Connections,
-        h2c_ports: Vec<u16>,
     ) -> Self {
         Self {
             proxy,
             gateway,
             connections,
-            h2c_ports,
         }
     }
-}
 
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
+    /// Lets a connection in, unless as many are open as `limits.connections` allows.
+    pub fn enter(&self) -> Option<Entered> {
         let entered = self.connections.enter();
-        let limits = self.gateway.table().snapshot.limits;
-        if entered.number > limits.connections {
-            self.connections.0.refused.fetch_add(1, Ordering::Relaxed);
-            log::warn!(
-                "a connection was refused: {} are open, as many as limits.connections allows. Raise it, or add an instance",
-                limits.connections
-            );
-            return None;
+        let most = self.gateway.table().snapshot.limits.connections;
+        if entered.number <= most {
+            return Some(entered);
         }
-        let deadline = Instant::now() + limits.request_head_timeout;
+        self.connections.0.refused.fetch_add(1, Ordering::Relaxed);
+        log::warn!(
+            "a connection was refused: {most} are open, as many as limits.connections allows. Raise it, or add an instance"
+        );
+        None
+    }
+
+    /// When a connection that comes now must have said what it wants.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.gateway.table().snapshot.limits.request_head_timeout
+    }
+
+    /// Serves a connection to its end; what it wants must have come by `deadline`. With `h2c` also HTTP/2
+    /// without TLS is welcome.
+    pub async fn serve(
+        &self,
+        entered: Entered,
+        mut stream: Stream,
+        h2c: bool,
+        deadline: Instant,
+        shutdown: &ShutdownWatch,
+    ) {
         let http2 = match stream.selected_alpn_proto() {
             Some(ALPN::H2) => Ok(true),
-            _ if self.is_h2c(&stream) => {
-                begins_http2(&mut stream, deadline, &self.connections).await
+            None if h2c => {
+                let begins = begins_http2(&mut stream, deadline, &self.connections);
+                Box::pin(begins).await
             }
             _ => Ok(false),
         };
         match http2 {
             Ok(true) => {
+                let limits = self.gateway.table().snapshot.limits;
                 let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
-                Http2::serve(entered, proxy, stream, &limits, deadline, shutdown).await;
+                let http2 = Http2::serve(entered, proxy, stream, &limits, deadline, shutdown);
+                Box::pin(http2).await;
             }
             Ok(false) => self.serve_http1(stream, deadline, shutdown).await,
-            Err(unread) => self.give_up(stream, unread).await,
+            Err(unread) => Box::pin(self.give_up(stream, unread)).await,
         }
-        None
     }
 
-    async fn cleanup(&self) {
+    /// No connection comes any more, and those that stand are to come to their end.
+    pub async fn cleanup(&self) {
         self.proxy.http_cleanup().await;
     }
 }
@@ -244,15 +253,6 @@ async fn begins_http2(
 }
 
 impl Front {
-    fn is_h2c(&self, stream: &Stream) -> bool {
-        if self.h2c_ports.is_empty() || stream.get_ssl_digest().is_some() {
-            return false;
-        }
-        let digest = stream.get_socket_digest();
-        let port = digest.and_then(|digest| Some(digest.local_addr()?.as_inet()?.port()));
-        port.is_some_and(|port| self.h2c_ports.contains(&port))
-    }
-
     /// Serves one request after the other, the first byte of the first one by `deadline`.
     async fn serve_http1(
         &self,
@@ -279,7 +279,7 @@ impl Front {
             });
             let (text, rest, request) = match taken {
                 Ok(taken) => taken,
-                Err(unread) => return self.give_up(stream, unread).await,
+                Err(unread) => return Box::pin(self.give_up(stream, unread)).await,
             };
             let limits = table.snapshot.limits;
             let last = served >= limits.requests_per_connection;

@@ -13,7 +13,7 @@
 //!
 //! Everybody else pays one load of an atomic that hardly ever changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -21,14 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora_core::apps::ServerApp as _;
-use pingora_core::protocols::l4::stream::Stream;
-use pingora_core::server::ShutdownWatch;
 use rustls::crypto::ring;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
-use super::front::Front;
 use crate::policy::{Caller, KeyDigest};
 
 /// Where a pass is shown.
@@ -41,7 +37,7 @@ pub struct Guests {
     /// How many passes there are.
     expected: AtomicUsize,
     /// Connections that nobody serves yet.
-    arrived: Mutex<Vec<UnixStream>>,
+    arrived: Mutex<VecDeque<UnixStream>>,
     arrival: Notify,
 }
 
@@ -74,7 +70,7 @@ impl Guests {
         socket.set_nonblocking(true)?;
         lock(&self.passes).insert(digest, caller);
         self.expected.fetch_add(1, Ordering::Release);
-        lock(&self.arrived).push(ours);
+        lock(&self.arrived).push_back(ours);
         self.arrival.notify_one();
         let guests = self.clone();
         let pass = Pass {
@@ -93,23 +89,14 @@ impl Guests {
         self.withdraw(&digest(headers.get(PASS)?.as_bytes()))
     }
 
-    /// Serves guests by `front`, for good.
-    pub async fn serve(&self, front: Arc<Front>, shutdown: ShutdownWatch) {
+    /// The next connection that is to be served; not blocking.
+    pub async fn arrival(&self) -> UnixStream {
         loop {
-            let arrived = std::mem::take(&mut *lock(&self.arrived));
-            for socket in arrived {
-                let (front, shutdown) = (front.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    match tokio::net::UnixStream::from_std(socket) {
-                        Ok(socket) => {
-                            let stream = Box::new(Stream::from(socket));
-                            front.process_new(stream, &shutdown).await;
-                        }
-                        Err(error) => log::error!("a guest can't be served: {error}"),
-                    }
-                });
+            let arrived = lock(&self.arrived).pop_front();
+            match arrived {
+                Some(socket) => return socket,
+                None => self.arrival.notified().await,
             }
-            self.arrival.notified().await;
         }
     }
 

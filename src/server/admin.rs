@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pingora_core::listeners::ListenerConfig;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
@@ -12,7 +14,7 @@ use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 use super::certificates::Certificates;
 use super::live::LiveGateway;
 use super::sockets::{Socket, hand_in};
-use super::{ServerError, add_endpoint};
+use super::{ServerError, tls_settings};
 use crate::admin::{Admin, Tokens};
 
 /// The admin listener. It ends with the process, or when the next one has its socket: while the
@@ -33,19 +35,18 @@ impl AdminListening {
         live: LiveGateway,
         socket: Socket,
         handed_over: ShutdownWatch,
+        conf: &ServerConf,
     ) -> Result<Self, ServerError> {
         let address = socket.address;
         let app = Admin::new(Arc::new(live), address, tokens);
         let watch = Box::pin(app.watch());
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
-        add_endpoint(
-            &mut service,
-            configured,
-            certificates.as_ref(),
-            &address.to_string(),
-            false,
-        )?;
+        let endpoint = ListenerConfig::tcp(address.to_string());
+        service.add_listener(match certificates {
+            Some(certificates) => endpoint.tls(tls_settings(&certificates, configured, conf)?),
+            None => endpoint,
+        });
         Ok(Self {
             address,
             service,

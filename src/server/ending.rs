@@ -38,6 +38,7 @@ use super::reload::Reloader;
 use super::sockets::Socket;
 use super::supervisor;
 use super::upgrade::{self, Predecessor, Upgrades};
+use super::workers::Workers;
 use crate::admin::ReloadedBy;
 use crate::gateway::{Connections, Gateway};
 use crate::telemetry::AccessLog;
@@ -52,6 +53,8 @@ const TO_CUT: Duration = Duration::from_secs(1);
 pub(super) struct Ending {
     pub(super) gateway: Arc<Gateway>,
     pub(super) connections: Connections,
+    /// To be ended after everything else.
+    pub(super) workers: Arc<Workers>,
     pub(super) drain: watch::Sender<bool>,
     pub(super) listeners_closed: watch::Receiver<bool>,
     /// Told when the next process serves: the admin listener ends then, and otherwise with the

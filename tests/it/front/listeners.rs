@@ -128,6 +128,39 @@ async fn a_certificate_that_the_client_does_not_trust_ends_the_handshake() {
     assert_eq!(client.post(CHAT, question()).await.status, 200);
 }
 
+/// What begins a handshake and doesn't end it: nothing, and the first bytes of a ClientHello.
+const NO_HANDSHAKE: [&[u8]; 2] = [b"", b"\x16\x03\x01\x02\x00\x01"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_end_is_cut_in_time() {
+    let encrypted = Encrypted::limited(false, "request_head_timeout: 300ms").await;
+    for said in NO_HANDSHAKE {
+        let mut connection = Client::new(encrypted.addr()).connect().await;
+        connection.write(said).await;
+        assert!(connection.read_to_end().await.is_empty());
+    }
+    let [client, _] = encrypted.clients(None);
+    assert_eq!(client.post(CHAT, question()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_counts_before_its_handshake() {
+    let encrypted = Encrypted::limited(false, "connections: 1").await;
+    let connections = encrypted.gateway.running.connections.clone();
+    for (said, refused) in NO_HANDSHAKE.into_iter().zip(1..) {
+        let mut connection = Client::new(encrypted.addr()).connect().await;
+        connection.write(said).await;
+        until("it is let in", || connections.open() == 1).await;
+        let mut other = Client::new(encrypted.addr()).connect().await;
+        assert!(other.read_to_end().await.is_empty());
+        assert_eq!(connections.refused(), refused);
+        drop(connection);
+        until("it is let go", || connections.open() == 0).await;
+    }
+    let [client, _] = encrypted.clients(None);
+    assert_eq!(client.post(CHAT, question()).await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cleartext_at_a_tls_port_reaches_nobody() {
     let encrypted = Encrypted::start(false).await;

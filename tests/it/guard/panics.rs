@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
-use pingora_core::apps::ServerApp as _;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -136,12 +135,7 @@ impl Probed {
         let gateway = self.gateway.running.gateway.clone();
         let conf = Arc::new(ServerConf::default());
         let proxy = Arc::new(HttpProxy::new(Proxy(gateway.clone()), conf));
-        let front = Arc::new(Front::new(
-            proxy,
-            gateway,
-            self.connections.clone(),
-            Vec::new(),
-        ));
+        let front = Front::new(proxy, gateway, self.connections.clone());
         let (mut client, stream) = tokio::io::duplex(64 << 10);
         let trap = Arc::new(AtomicU8::new(0));
         let stream = Box::new(Trapped {
@@ -150,7 +144,10 @@ impl Probed {
         });
         let serving = tokio::spawn(async move {
             let (_running, shutdown) = watch::channel(false);
-            front.process_new(stream, &shutdown).await;
+            let (entered, deadline) = (front.enter().unwrap(), front.deadline());
+            front
+                .serve(entered, stream, false, deadline, &shutdown)
+                .await;
         });
         let body = question().to_string();
         let head = format!(

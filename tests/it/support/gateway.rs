@@ -191,12 +191,8 @@ impl Setup {
 
     /// The configuration's text.
     pub fn yaml(&self, access_log: &str) -> String {
-        // Several gateways one after the other in one process need work_stealing: without it Pingora
-        // (0.9.1, pingora_runtime::current_handle) finds a thread's runtime by a number that a later
-        // thread gets again, and spawns on one that has ended. A process of its own has the default:
-        // tests/clients, tests/console and benches/soak run it.
         let mut text = String::from(
-            "server: {threads: 2, work_stealing: true, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2}\n",
+            "server: {threads: 2, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2}\n",
         );
         let _ = write!(
             text,

@@ -1,0 +1,293 @@
+//! The threads that serve connections.
+//!
+//! ```text
+//! accept ──> the worker with the fewest connections ──> served there to its end
+//! ```
+//!
+//! By default a worker is one thread with an event loop of its own, and a connection is registered with that
+//! loop alone: whatever comes on it wakes the thread that serves it, and no other. Pingora's own listening
+//! service accepts on one thread and serves on any, so that half of the events of two threads wake the wrong
+//! one first. Chance would also leave a thread with twice the connections of another, for as long as they last.
+//!
+//! With `work_stealing` there is one worker of all threads, which share a loop and take work from each other.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use pingora_core::server::configuration::ServerConf;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+
+/// How long what blocks a thread may take to end, when the workers do.
+const TO_END: Duration = Duration::from_secs(1);
+
+/// How many there are to be, and of what kind: the part of `server` that is about threads.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    threads: usize,
+    work_stealing: bool,
+    blocking_threads: Option<usize>,
+    blocking_threads_ttl: Option<Duration>,
+}
+
+impl Settings {
+    pub(super) fn of(conf: &ServerConf) -> Self {
+        Self {
+            threads: conf.threads,
+            work_stealing: conf.work_stealing,
+            blocking_threads: conf.max_blocking_threads,
+            blocking_threads_ttl: conf.blocking_threads_ttl_seconds.map(Duration::from_secs),
+        }
+    }
+
+    fn workers(&self) -> usize {
+        if self.work_stealing { 1 } else { self.threads }
+    }
+
+    fn runtime(&self) -> io::Result<Runtime> {
+        let mut builder = if self.work_stealing {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(self.threads);
+            builder
+        } else {
+            Builder::new_current_thread()
+        };
+        if let Some(threads) = self.blocking_threads {
+            builder.max_blocking_threads(threads);
+        }
+        if let Some(ttl) = self.blocking_threads_ttl {
+            builder.thread_keep_alive(ttl);
+        }
+        builder.enable_all().thread_name(NAME).build()
+    }
+}
+
+/// What the threads are called.
+const NAME: &str = "gateway";
+
+/// All of them.
+pub(super) struct Workers {
+    settings: Settings,
+    /// Those that run: one at least, as soon as there are any.
+    workers: OnceLock<Vec<Worker>>,
+    threads: Mutex<Vec<Thread>>,
+    /// Where the search for the next one begins, so that those who have equally many take turns.
+    next: AtomicUsize,
+}
+
+/// One event loop.
+struct Worker {
+    handle: Handle,
+    /// Connections that it serves.
+    open: Arc<AtomicUsize>,
+}
+
+/// What keeps an event loop going, until it is told to end.
+struct Thread {
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            workers: OnceLock::new(),
+            threads: Mutex::default(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Starts them, as many as the system has room for; where it has room for none, whoever calls this in
+    /// its runtime is the only one.
+    pub(super) fn start(&self) {
+        self.workers.get_or_init(|| {
+            let mut workers = Vec::with_capacity(self.settings.workers());
+            for _ in 0..self.settings.workers() {
+                match Thread::start(&self.settings) {
+                    Ok((thread, handle)) => {
+                        self.lock().push(thread);
+                        workers.push(Worker::new(handle));
+                    }
+                    Err(error) => {
+                        log::error!(
+                            "only {} of {} threads serve: {error}. Lower server.threads, or raise the limit of processes",
+                            workers.len().max(1),
+                            self.settings.threads,
+                        );
+                        break;
+                    }
+                }
+            }
+            if workers.is_empty() {
+                workers.push(Worker::new(Handle::current()));
+            }
+            workers
+        });
+    }
+
+    /// Has the one with the fewest connections serve another one, for as long as that keeps its place.
+    pub(super) fn serve<F>(&self, connection: impl FnOnce(Place) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(worker) = self.least_busy() {
+            let place = Place::take(&worker.open);
+            worker.handle.spawn(connection(place));
+        }
+    }
+
+    /// Ends them. What they serve is cut.
+    pub(super) fn end(&self) {
+        let threads = std::mem::take(&mut *self.lock());
+        let ending: Vec<_> = threads
+            .into_iter()
+            .map(|Thread { end, thread }| {
+                let _ = end.send(());
+                thread
+            })
+            .collect();
+        for thread in ending {
+            if thread.join().is_err() {
+                log::error!("a thread that served connections has panicked");
+            }
+        }
+    }
+
+    fn least_busy(&self) -> Option<&Worker> {
+        let workers = self.workers.get()?;
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % workers.len();
+        let (before, from) = workers.split_at(first);
+        let in_turn = from.iter().chain(before);
+        in_turn.min_by_key(|worker| worker.open.load(Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            open: Arc::default(),
+        }
+    }
+}
+
+impl Thread {
+    fn start(settings: &Settings) -> io::Result<(Self, Handle)> {
+        let runtime = settings.runtime()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            // The other side is dropped only where nobody is left to serve.
+            let _ = runtime.block_on(ended);
+            runtime.shutdown_timeout(TO_END);
+        };
+        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(run)?;
+        Ok((Self { end, thread }, handle))
+    }
+}
+
+/// A connection among those of its worker.
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn workers(threads: usize, work_stealing: bool) -> Workers {
+        let workers = Workers::new(Settings {
+            threads,
+            work_stealing,
+            blocking_threads: None,
+            blocking_threads_ttl: None,
+        });
+        workers.start();
+        workers
+    }
+
+    /// Has a connection served for as long as what it gives is kept, and tells by which thread.
+    fn open(workers: &Workers) -> (thread::ThreadId, oneshot::Sender<()>) {
+        let (close, closed) = oneshot::channel::<()>();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        workers.serve(move |place| async move {
+            tell.send(thread::current().id()).unwrap();
+            let _ = closed.await;
+            drop(place);
+            drop(tell);
+        });
+        (told.blocking_recv().unwrap(), close)
+    }
+
+    #[test]
+    fn each_serves_equally_many() {
+        let workers = workers(3, false);
+        let open: Vec<_> = (0..9).map(|_| open(&workers)).collect();
+        for (thread, _) in &open {
+            let same = open.iter().filter(|(other, _)| other == thread);
+            assert_eq!(same.count(), 3);
+        }
+        workers.end();
+    }
+
+    #[test]
+    fn who_has_fewest_is_next() {
+        let workers = workers(2, false);
+        let mut kept: Vec<_> = (0..6).map(|_| open(&workers)).collect();
+        let (left, _) = kept[0];
+        // Those of one end; the next three are its own.
+        let (end, stay): (Vec<_>, Vec<_>) = kept.drain(..).partition(|(thread, _)| *thread == left);
+        for (_, close) in end {
+            close.send(()).unwrap();
+        }
+        let worker = workers.workers.get().unwrap();
+        while worker
+            .iter()
+            .map(|worker| worker.open.load(Ordering::Relaxed))
+            .sum::<usize>()
+            > 3
+        {
+            thread::yield_now();
+        }
+        let next: Vec<_> = (0..3).map(|_| open(&workers)).collect();
+        assert!(next.iter().all(|(thread, _)| *thread == left));
+        assert_eq!(stay.len(), 3);
+        workers.end();
+    }
+
+    #[test]
+    fn what_they_serve_ends_with_them() {
+        for work_stealing in [false, true] {
+            let workers = workers(2, work_stealing);
+            let (tell, mut told) = mpsc::unbounded_channel::<()>();
+            workers.serve(move |place| async move {
+                std::future::pending::<()>().await;
+                drop((place, tell));
+            });
+            workers.end();
+            assert_eq!(told.blocking_recv(), None, "it is let go of");
+            workers.serve(|_| async { panic!("nobody serves any more") });
+        }
+    }
+}
