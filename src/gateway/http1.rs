@@ -37,6 +37,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use super::chunked::ChunkedDecoder;
 use super::judge::ExchangeFault;
 use super::reading::poll_read_some;
+use super::writing::poll_write_some;
 
 /// An answer's head (status line and headers) is at most this long.
 const MAX_HEAD: usize = 64 << 10;
@@ -130,17 +131,14 @@ impl Http1 {
         left: &mut &mut [IoSlice<'_>],
     ) -> Poll<Result<bool, ExchangeFault>> {
         loop {
-            IoSlice::advance_slices(left, 0);
-            let stream = Pin::new(&mut self.stream);
-            let progress = if left.is_empty() {
-                stream.poll_flush(context).map_ok(|()| None)
-            } else {
-                stream.poll_write_vectored(context, left).map_ok(Some)
+            let progress = match poll_write_some(&mut self.stream, context, left) {
+                Poll::Ready(Ok(0)) => Pin::new(&mut self.stream).poll_flush(context),
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
             };
             match progress {
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Ok(Some(0))) => return Poll::Ready(Err(ExchangeFault::Closed)),
-                Poll::Ready(Ok(Some(written))) => IoSlice::advance_slices(left, written),
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(true)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(io_fault(&error))),
                 Poll::Pending => {
                     let read = ready!(self.poll_fill(context));
@@ -472,6 +470,7 @@ fn io_fault(error: &io::Error) -> ExchangeFault {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => ExchangeFault::Truncated,
         io::ErrorKind::InvalidData => ExchangeFault::Tls,
+        io::ErrorKind::WriteZero => ExchangeFault::Closed,
         io::ErrorKind::TimedOut => ExchangeFault::Timeout,
         _ => ExchangeFault::Reset,
     }

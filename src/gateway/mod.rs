@@ -18,8 +18,8 @@
 //!   error     one failure -> one answer
 //! ```
 //!
-//! `reading` takes what has come from a connection, `timer` ends its waits; `held_bytes` counts what all requests hold of
-//! bodies; `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
+//! `reading` takes what has come from a connection, `writing` sends, `timer` ends its waits; `held_bytes` counts what
+//! all requests hold of bodies; `guests` are requests of this process's own; `room` holds an endpoint to `max_concurrent` requests;
 //! `single` and `native` are the ways of what no policy names; `models` tells which models there are;
 //! `table` is the configuration made ready; `ledger` remembers the attempts.
 
@@ -75,6 +75,7 @@ mod streaming;
 pub mod suspension;
 mod table;
 mod timer;
+mod writing;
 
 pub use backends::{BackendService, Resolver, SystemResolver};
 pub use connect::{LinkError, Links};

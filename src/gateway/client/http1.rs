@@ -35,6 +35,7 @@ use crate::gateway::admit::content_length;
 use crate::gateway::chunked::ChunkedDecoder;
 use crate::gateway::reading::read_some;
 use crate::gateway::timer::Timer;
+use crate::gateway::writing::{length, poll_write_some};
 
 /// Read at once where nobody knows how much will come.
 const READ: usize = 8 << 10;
@@ -408,25 +409,13 @@ async fn send_slowly(
     }
 }
 
-fn length(slices: &[IoSlice<'_>]) -> usize {
-    slices.iter().map(|slice| slice.len()).sum()
-}
-
 fn poll_send(
     stream: &mut Stream,
     context: &mut Context<'_>,
     left: &mut &mut [IoSlice<'_>],
 ) -> Poll<io::Result<()>> {
-    loop {
-        IoSlice::advance_slices(left, 0);
-        if left.is_empty() {
-            return Pin::new(stream).poll_flush(context);
-        }
-        match ready!(Pin::new(&mut *stream).poll_write_vectored(context, left))? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => IoSlice::advance_slices(left, written),
-        }
-    }
+    while ready!(poll_write_some(stream, context, left))? > 0 {}
+    Pin::new(stream).poll_flush(context)
 }
 
 /// How an answer's body is framed, by its head and the request's method.
