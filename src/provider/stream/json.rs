@@ -323,7 +323,7 @@ impl<'a> Json<'a> {
 /// How many bytes at the start of `bytes` are plain: neither a quote nor a backslash nor a control
 /// character. Eight at a time.
 #[inline(always)]
-fn plain_run(bytes: &[u8]) -> usize {
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255; // 0x01 in every byte
     const TOPS: u64 = ONES << 7;
     let mut run = 0;

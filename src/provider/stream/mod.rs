@@ -15,7 +15,8 @@
 //!   object at all is [`Meaning::Malformed`] and must not reach a client, which would throw on it.
 //!   JSON that is well-formed but can't be read (half a surrogate pair in a text, a member twice) is
 //!   content that can't be spliced.
-//! - **The text is decoded, the event is not rebuilt**: a chunk costs one pass over its bytes.
+//! - **The text is decoded, the event is not rebuilt**: a chunk costs one pass over its bytes, and one that
+//!   differs from the last in its text alone hardly that (`alike`).
 //! - **A finish is not the end.** [`Meaning::Finish`] says that the answer is whole (its finish
 //!   reason came); usage and the API's own end marker may follow. See [`StreamState::at_end`].
 //! - **`OpenAI`'s error object** can stand in the data of any event, in any format, and `event: error`
@@ -23,6 +24,7 @@
 //! - **No format:** on paths that are none of the known ones Gemini's streams are told by their
 //!   shape; of anything else the first event is content.
 
+mod alike;
 mod closing;
 mod gemini;
 pub(super) mod json;

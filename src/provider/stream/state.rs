@@ -1,5 +1,6 @@
 //! What the client of a stream knows by now.
 
+use super::alike::Alike;
 use super::closing::{end_marker, error_event};
 use super::{BlockKind, BlockStep, Meaning, Obstacle, Reading, Usage, read};
 use crate::policy::Format;
@@ -32,6 +33,7 @@ pub struct StreamState {
     next_sequence: u64,
     events: u64,
     dropped: u64,
+    alike: Alike,
 }
 
 /// What the end of the body means for a stream.
@@ -68,13 +70,22 @@ impl StreamState {
             next_sequence: 0,
             events: 0,
             dropped: 0,
+            alike: Alike::default(),
         }
     }
 
     /// Reads an event and takes note of it.
     pub fn observe(&mut self, name: &[u8], data: &[u8]) -> Meaning {
+        if let Some(text) = self.alike.text(name, data) {
+            self.events += 1;
+            self.note_text(text, None);
+            return Meaning::Content;
+        }
         let reading = read(self.format, name, data);
         self.note(&reading);
+        if reading.meaning == Meaning::Content {
+            self.alike.keep(name, data, &reading.text);
+        }
         reading.meaning
     }
 
@@ -251,5 +262,12 @@ impl StreamState {
     /// The index of the next content block (Anthropic).
     pub fn next_block(&self) -> u64 {
         self.next_block
+    }
+
+    /// The same, having seen nothing.
+    #[cfg(test)]
+    pub(super) fn without_alike(mut self) -> Self {
+        self.alike = Alike::default();
+        self
     }
 }
