@@ -359,7 +359,7 @@ impl HeldStream {
             self.make_ready(batch.bytes);
             read_any.then_some(Decisive::Content)
         } else {
-            self.read_events(&batch)
+            self.read_events(batch)
         };
         if matches!(decisive, Some(Decisive::Content)) {
             self.first_content.get_or_insert_with(Instant::now);
@@ -367,7 +367,7 @@ impl HeldStream {
         decisive
     }
 
-    fn read_events(&mut self, batch: &Batch) -> Option<Decisive> {
+    fn read_events(&mut self, batch: Batch) -> Option<Decisive> {
         let mut decisive = None;
         // Up to here the batch's bytes are accounted for.
         let mut taken = 0;
@@ -395,7 +395,10 @@ impl HeldStream {
                 _ => {}
             }
         }
-        self.make_ready(batch.bytes.slice(taken..));
+        self.make_ready(match taken {
+            0 => batch.bytes,
+            taken => batch.bytes.slice(taken..),
+        });
         decisive
     }
 

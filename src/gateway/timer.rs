@@ -1,8 +1,8 @@
 //! One timer for all that a connection waits for, one after the other.
 //!
-//! A timer that is made for each wait is put into the runtime's wheel and taken out again each time. To
-//! move one to a later point changes a number alone, and most waits of a connection end later than the
-//! one before.
+//! A timer that is made for each wait is put into the runtime's wheel and taken out again each time. Most waits
+//! end before their time, and have a later one than the wait before: so this one rings when the first of them would
+//! have been over, and is set anew then.
 
 use std::pin::Pin;
 
@@ -15,14 +15,17 @@ pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 impl Timer {
     /// Waits until `deadline`.
     pub(super) async fn until(&mut self, deadline: Instant) {
-        let sleep = match &mut self.0 {
-            Some(sleep) => {
-                sleep.as_mut().reset(deadline);
-                sleep
-            }
-            None => self.0.insert(Box::pin(sleep_until(deadline))),
-        };
-        sleep.await;
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.is_elapsed() || sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().await;
+        if sleep.deadline() < deadline {
+            sleep.as_mut().reset(deadline);
+            sleep.await;
+        }
     }
 }
 
