@@ -136,15 +136,15 @@ impl<'a> Trip<'a> {
                 }
                 Err(verdict) => fail(&self.plan, target, permit, &verdict),
             }
-            if self.is_over(Instant::now()) {
+            if self.is_over(Instant::now) {
                 return Err(ledger.exhausted(self.plan.table).into());
             }
         }
     }
 
-    /// Whether the request's own patience has ended.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.overall.is_some_and(|overall| now >= overall)
+    /// Whether the request's own patience, where it has any, has ended by then.
+    pub(super) fn is_over(&self, then: impl FnOnce() -> Instant) -> bool {
+        self.overall.is_some_and(|overall| then() >= overall)
     }
 
     /// The next target and the leave to try it.
@@ -213,7 +213,7 @@ impl<'a> Trip<'a> {
                 return Ok(Err(verdict));
             };
             let until = Instant::now() + wait;
-            if self.is_over(until) {
+            if self.is_over(|| until) {
                 return Ok(Err(verdict));
             }
             let waited = client.wait(Some(until), pending::<()>()).await;
@@ -251,7 +251,7 @@ impl<'a> Trip<'a> {
                 Err(verdict) => verdict,
             };
             let another = keys.refuse(&verdict, Some(self.plan.policy), now);
-            if !another || self.is_over(Instant::now()) {
+            if !another || self.is_over(Instant::now) {
                 return Ok(Err(verdict));
             }
         }

@@ -26,9 +26,9 @@ impl RequestIds {
         let low = self.process.hash_one(!count);
         let number = u128::from(high) << 64 | u128::from(low);
         let mut text = String::with_capacity(32);
-        for place in (0..32).rev() {
-            let digit = (number >> (place * 4)) & 0xf;
-            text.push(char::from(DIGITS[digit as usize]));
+        for byte in number.to_be_bytes() {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
         }
         text.into()
     }
@@ -44,5 +44,7 @@ mod tests {
         let some: std::collections::HashSet<_> = (0..1000).map(|_| ids.next()).collect();
         assert_eq!(some.len(), 1000);
         assert!(some.iter().all(|id| id.len() == 32));
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(some.iter().all(|id| id.bytes().all(digit)));
     }
 }

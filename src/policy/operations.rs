@@ -3,9 +3,10 @@
 //! A path that is written out is one look-up in a hash table. Only where there is none of that name
 //! the templates are gone through, the one that says most about a path first.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::{Captured, Operation, PathTemplate};
 

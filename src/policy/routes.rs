@@ -1,6 +1,6 @@
 //! Which policy a model name leads to.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::PolicyId;
 use super::pattern_index::PatternIndex;
@@ -9,6 +9,8 @@ use super::pattern_index::PatternIndex;
 /// the exact name, then the longest matching pattern.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
+    /// What is in it the configuration says, not a caller: so its hash needs no guard against names that are
+    /// made to collide.
     exact: HashMap<Box<str>, PolicyId>,
     /// Longest first.
     patterns: Vec<(Pattern, PolicyId)>,

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use super::sink::AccessLogPath;
 
-use super::json::Object;
+use super::json::{Object, name};
 use super::metrics::RequestOutcome;
 use super::request::{RequestRecord, StreamEnd};
 use super::sink::{Sink, WriteError};
@@ -251,8 +251,8 @@ impl<'shared> Writer<'shared> {
     fn tell_of_dropped_lines(&mut self) {
         let mut line = Vec::new();
         let mut object = Object::begin(&mut line);
-        object.time("time", SystemTime::now());
-        object.number("dropped_lines", self.untold);
+        object.time(name!("time"), SystemTime::now());
+        object.number(name!("dropped_lines"), self.untold);
         object.end();
         line.push(b'\n');
         if let Some(sink) = &mut self.sink

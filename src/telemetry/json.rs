@@ -10,10 +10,21 @@ use super::timestamp::push_rfc3339;
 /// error code the upstream's: neither decides how long a line gets.
 const TEXT_LIMIT: usize = 256;
 
+/// A member's name as it stands in a line, between the comma and its value; made by [`name!`].
+#[derive(Clone, Copy)]
+pub(super) struct Name(pub(super) &'static str);
+
+/// The name of a member: a plain word that needs no escaping.
+macro_rules! name {
+    ($name:literal) => {
+        $crate::telemetry::json::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use name;
+
 /// An object that is being written at the end of a line.
 ///
-/// Member names are the program's own, plain words that need no escaping. `end` closes it; it is
-/// not done in a `Drop`, so that a half-written object can't look whole.
+/// `end` closes it; that is not done in a `Drop`, so that a half-written object can't look whole.
 pub(super) struct Object<'line> {
     line: &'line mut Vec<u8>,
     first: bool,
@@ -27,7 +38,7 @@ impl<'line> Object<'line> {
     }
 
     /// A text, escaped, and cut at [`TEXT_LIMIT`].
-    pub(super) fn text(&mut self, name: &'static str, text: &str) {
+    pub(super) fn text(&mut self, name: Name, text: &str) {
         let line = self.name(name);
         line.push(b'"');
         if text.len() <= TEXT_LIMIT {
@@ -40,7 +51,7 @@ impl<'line> Object<'line> {
     }
 
     /// An IP address.
-    pub(super) fn address(&mut self, name: &'static str, address: IpAddr) {
+    pub(super) fn address(&mut self, name: Name, address: IpAddr) {
         let line = self.name(name);
         line.push(b'"');
         match address {
@@ -61,12 +72,12 @@ impl<'line> Object<'line> {
     }
 
     /// A whole number.
-    pub(super) fn number(&mut self, name: &'static str, number: u64) {
+    pub(super) fn number(&mut self, name: Name, number: u64) {
         push_number(number, self.name(name));
     }
 
     /// A time span in milliseconds, with three digits after the point.
-    pub(super) fn millis(&mut self, name: &'static str, span: Duration) {
+    pub(super) fn millis(&mut self, name: Name, span: Duration) {
         let line = self.name(name);
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         push_number(micros / 1_000, line);
@@ -75,7 +86,7 @@ impl<'line> Object<'line> {
     }
 
     /// A moment, in UTC with milliseconds.
-    pub(super) fn time(&mut self, name: &'static str, time: SystemTime) {
+    pub(super) fn time(&mut self, name: Name, time: SystemTime) {
         let line = self.name(name);
         line.push(b'"');
         push_rfc3339(time, line);
@@ -85,7 +96,7 @@ impl<'line> Object<'line> {
     /// A list, each of whose items is written by `write`.
     pub(super) fn list<T>(
         &mut self,
-        name: &'static str,
+        name: Name,
         items: impl IntoIterator<Item = T>,
         mut write: impl FnMut(T, &mut Vec<u8>),
     ) {
@@ -105,13 +116,9 @@ impl<'line> Object<'line> {
         self.line.push(b'}');
     }
 
-    fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
-        if !std::mem::take(&mut self.first) {
-            self.line.push(b',');
-        }
-        self.line.push(b'"');
-        self.line.extend_from_slice(name.as_bytes());
-        self.line.extend_from_slice(b"\":");
+    fn name(&mut self, name: Name) -> &mut Vec<u8> {
+        let comma = usize::from(std::mem::take(&mut self.first));
+        self.line.extend_from_slice(&name.0.as_bytes()[comma..]);
         self.line
     }
 }
@@ -176,7 +183,7 @@ mod tests {
         let all: Vec<char> = ('\0'..=char::MAX).collect();
         for some in all.chunks(TEXT_LIMIT / 4) {
             let text: String = some.iter().collect();
-            let (line, value) = object(|object| object.text("text", &text));
+            let (line, value) = object(|object| object.text(name!("text"), &text));
             assert_eq!(value["text"], text.as_str());
             assert!(!line.chars().any(char::is_control), "{line:?}");
         }
@@ -185,12 +192,12 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let fits = "x".repeat(TEXT_LIMIT);
-        let (_, value) = object(|object| object.text("text", &fits));
+        let (_, value) = object(|object| object.text(name!("text"), &fits));
         assert_eq!(value["text"], fits.as_str());
 
         // The limit falls into the middle of the last `é` that would begin before it.
         let long = format!("x{}", "é".repeat(1 << 19));
-        let (line, value) = object(|object| object.text("text", &long));
+        let (line, value) = object(|object| object.text(name!("text"), &long));
         assert_eq!(value["text"], format!("x{}…", "é".repeat(127)));
         assert!(line.len() < TEXT_LIMIT + 32);
     }
@@ -199,7 +206,7 @@ mod tests {
     fn addresses_are_written_as_usual() {
         for address in ["0.0.0.0", "192.0.2.70", "2001:db8::7", "::ffff:192.0.2.7"] {
             let parsed = address.parse().unwrap();
-            let (_, value) = object(|object| object.address("client", parsed));
+            let (_, value) = object(|object| object.address(name!("client"), parsed));
             assert_eq!(value["client"], address);
         }
     }
@@ -212,18 +219,19 @@ mod tests {
             (1_050, "1.050"),
             (30_000_000, "30000.000"),
         ] {
-            let (line, _) = object(|object| object.millis("ms", Duration::from_micros(micros)));
+            let (line, _) =
+                object(|object| object.millis(name!("ms"), Duration::from_micros(micros)));
             assert_eq!(line, format!(r#"{{"ms":{expected}}}"#));
         }
-        object(|object| object.millis("ms", Duration::MAX));
+        object(|object| object.millis(name!("ms"), Duration::MAX));
     }
 
     #[test]
     fn members_and_items_are_separated() {
         let (line, _) = object(|object| {
-            object.number("one", 1);
-            object.list("none", [0; 0], push_number);
-            object.list("two", [1, u64::MAX], push_number);
+            object.number(name!("one"), 1);
+            object.list(name!("none"), [0; 0], push_number);
+            object.list(name!("two"), [1, u64::MAX], push_number);
         });
         assert_eq!(
             line,

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
-use super::json::{Object, push_number};
+use super::json::{Object, name, push_number};
 use super::metrics::{AttemptClass, RouteKey};
 use super::traces::{AttemptSpan, RequestTrace};
 use crate::policy::{Environment, PairId};
@@ -150,48 +150,48 @@ impl RequestRecord {
     }
 
     fn write_question(&self, object: &mut Object<'_>) {
-        object.time("time", self.started);
-        object.text("request_id", &self.request_id);
+        object.time(name!("time"), self.started);
+        object.text(name!("request_id"), &self.request_id);
         if let Some(trace) = &self.trace {
-            object.text("trace_id", &trace.id().to_string());
+            object.text(name!("trace_id"), &trace.id().to_string());
         }
         if let Some(client) = self.client {
-            object.address("client", client);
+            object.address(name!("client"), client);
         }
         if let Some(caller) = &self.caller {
-            object.text("caller", caller);
+            object.text(name!("caller"), caller);
         }
         if let Some(environment) = self.environment {
-            object.text("environment", environment.name());
+            object.text(name!("environment"), environment.name());
         }
-        object.text("method", self.method.as_str());
-        object.text("path", self.path.as_str());
+        object.text(name!("method"), self.method.as_str());
+        object.text(name!("path"), self.path.as_str());
         if let Some(model) = &self.model {
-            object.text("model", model);
+            object.text(name!("model"), model);
         }
         if let Some(policy) = &self.policy {
-            object.text("policy", policy);
+            object.text(name!("policy"), policy);
         }
     }
 
     fn write_answer(&self, object: &mut Object<'_>) {
-        object.list("attempts", &self.attempts, AttemptRecord::write);
+        object.list(name!("attempts"), &self.attempts, AttemptRecord::write);
         if let Some(status) = self.status {
-            object.number("status", status.into());
+            object.number(name!("status"), status.into());
         }
         if let Some(error) = self.error {
-            object.text("error", error);
+            object.text(name!("error"), error);
         }
-        object.number("bytes_in", self.bytes_in);
-        object.number("bytes_out", self.bytes_out);
+        object.number(name!("bytes_in"), self.bytes_in);
+        object.number(name!("bytes_out"), self.bytes_out);
         if let Some(tokens) = self.tokens_in {
-            object.number("tokens_in", tokens);
+            object.number(name!("tokens_in"), tokens);
         }
         if let Some(tokens) = self.tokens_out {
-            object.number("tokens_out", tokens);
+            object.number(name!("tokens_out"), tokens);
         }
-        object.millis("duration_ms", self.duration);
-        object.millis("upstream_ms", self.upstream_duration());
+        object.millis(name!("duration_ms"), self.duration);
+        object.millis(name!("upstream_ms"), self.upstream_duration());
     }
 }
 
@@ -265,21 +265,21 @@ impl AttemptRecord {
 
     fn write(&self, line: &mut Vec<u8>) {
         let mut object = Object::begin(line);
-        object.text("endpoint", &self.endpoint);
+        object.text(name!("endpoint"), &self.endpoint);
         if let Some(model) = &self.model {
-            object.text("model", model);
+            object.text(name!("model"), model);
         }
         if let Some(backend) = &self.backend {
-            object.text("backend", backend);
+            object.text(name!("backend"), backend);
         }
         if let Some(key) = self.key {
-            object.number("key", key as u64);
+            object.number(name!("key"), key as u64);
         }
-        object.text("outcome", &self.outcome);
+        object.text(name!("outcome"), &self.outcome);
         if let Some(status) = self.status {
-            object.number("status", status.into());
+            object.number(name!("status"), status.into());
         }
-        object.millis("duration_ms", self.duration);
+        object.millis(name!("duration_ms"), self.duration);
         object.end();
     }
 }
@@ -302,16 +302,20 @@ pub struct StreamRecord {
 impl StreamRecord {
     fn write(&self, object: &mut Object<'_>) {
         if let Some(ttft) = self.ttft {
-            object.millis("ttft_ms", ttft);
+            object.millis(name!("ttft_ms"), ttft);
         }
-        object.number("events", self.events);
-        object.number("events_dropped", self.events_dropped);
+        object.number(name!("events"), self.events);
+        object.number(name!("events_dropped"), self.events_dropped);
         if !self.rescued_at.is_empty() {
-            object.list("rescued_at_bytes", &self.rescued_at, |&seam, line| {
-                push_number(seam, line);
-            });
+            object.list(
+                name!("rescued_at_bytes"),
+                &self.rescued_at,
+                |&seam, line| {
+                    push_number(seam, line);
+                },
+            );
         }
-        object.text("stream_end", self.end.name());
+        object.text(name!("stream_end"), self.end.name());
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn take_request(
 /// Whether it invokes an operation with policies, by its path alone, and asks for no other protocol.
 fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
     let target = request.path.unwrap_or_default();
-    let path = target.split('?').next().unwrap_or_default();
+    let end = memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len());
+    let path = &target[..end];
     let upgrades = |header: &Header<'_>| header.name.eq_ignore_ascii_case("upgrade");
     let operation = table.snapshot.operations.find(method, path);
     operation.is_ok_and(|(operation, _)| operation.routes.is_some())

@@ -61,7 +61,7 @@ pub(super) async fn rescue<'a>(
     if !possible {
         return Ok(None);
     }
-    while !trip.is_over(Instant::now()) {
+    while !trip.is_over(Instant::now) {
         let Ok((target, permit)) = trip.next(ledger) else {
             return Ok(None);
         };
