@@ -279,6 +279,7 @@ fn assemble(
     let connections = Connections::default();
     let (drain, draining) = watch::channel(false);
     let (closed, listeners_closed) = watch::channel(false);
+    let (handed_over, hand_over) = watch::channel(false);
 
     let workers = Arc::new(Workers::new(workers::Settings::of(&conf)));
     // Its runtimes are those of what goes on beside the requests, a thread each.
@@ -293,7 +294,7 @@ fn assemble(
     let entrances = bound.zip(&certificates.listeners);
     let entrances = entrances.map(|((socket, listener), certificates)| {
         let tls = certificates.as_ref();
-        let tls = tls.map(|certificates| tls_settings(certificates, listener.address, &conf));
+        let tls = tls.map(|certificates| tls_settings(certificates, listener.address));
         let tls = tls.transpose()?.map(|mut settings| {
             settings.enable_h2();
             settings.build()
@@ -322,13 +323,13 @@ fn assemble(
         listeners: entrances,
         workers: workers.clone(),
         draining,
+        handed_over: hand_over.clone(),
         closed,
         catch,
     });
     if let Some(sharing) = sharing {
         server.add_service(sharing.service(drain.subscribe()));
     }
-    let (handed_over, hand_over) = watch::channel(false);
     let address = admin.as_ref().map(|admin| admin.address);
     let endpoint = address.map(|address| (address, certificates.admin.clone()));
     let tokens = Arc::new(Tokens::new(
@@ -350,7 +351,7 @@ fn assemble(
                 reloader: reloader.clone(),
                 listeners: listening,
             };
-            let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over, &conf)?;
+            let listening = AdminListening::new(endpoint, tokens, live, socket, hand_over)?;
             let address = listening.address;
             server.add_service(listening);
             Some(address)
@@ -423,12 +424,9 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
 fn tls_settings(
     certificates: &Certificates,
     address: SocketAddr,
-    conf: &ServerConf,
 ) -> Result<TlsSettings, ServerError> {
     let settings = certificates.settings();
-    let mut settings = settings.map_err(|why| ServerError::Tls { address, why })?;
-    settings.set_offload_threadpool_from_server_conf(conf);
-    Ok(settings)
+    settings.map_err(|why| ServerError::Tls { address, why })
 }
 
 /// Reads the certificates of all listeners.

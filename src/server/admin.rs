@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora_core::listeners::ListenerConfig;
-use pingora_core::server::configuration::ServerConf;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
@@ -35,7 +34,6 @@ impl AdminListening {
         live: LiveGateway,
         socket: Socket,
         handed_over: ShutdownWatch,
-        conf: &ServerConf,
     ) -> Result<Self, ServerError> {
         let address = socket.address;
         let app = Admin::new(Arc::new(live), address, tokens);
@@ -43,8 +41,9 @@ impl AdminListening {
         let mut service = Service::new("admin".to_owned(), app);
         service.threads = Some(1);
         let endpoint = ListenerConfig::tcp(address.to_string());
+        let endpoint = endpoint.l4_buffer(L4BufferSettings::unbuffered());
         service.add_listener(match certificates {
-            Some(certificates) => endpoint.tls(tls_settings(&certificates, configured, conf)?),
+            Some(certificates) => endpoint.tls(tls_settings(&certificates, configured)?),
             None => endpoint,
         });
         Ok(Self {
@@ -63,7 +62,7 @@ impl ServiceWithDependents for AdminListening {
         &mut self,
         fds: Option<ListenFds>,
         _shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
+        _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
         hand_in(&fds, &mut self.sockets);
@@ -72,13 +71,7 @@ impl ServiceWithDependents for AdminListening {
         }
         ready.notify_ready();
         let until = self.handed_over.clone();
-        pingora_core::services::Service::start_service(
-            &mut self.service,
-            fds,
-            until,
-            listeners_per_fd,
-        )
-        .await;
+        pingora_core::services::Service::start_service(&mut self.service, fds, until, 1).await;
     }
 
     fn name(&self) -> &'static str {

@@ -14,10 +14,9 @@
 //! connections open for a while (`grace_period`; where the next process serves, half of the whole
 //! time), and the next answer on each says that it is the last.
 //!
-//! Pingora would end its runtimes, and with them every request under way, after a fixed time. So
-//! the signals are waited for here, the listeners are stopped by a watch of our own, and Pingora is
-//! told to end only when the last connection is closed or the time is up. What is cut then is dropped with
-//! the runtimes, and tells of itself while it is.
+//! Pingora would end everything after a fixed time. So the signals are waited for here, the listeners are stopped
+//! by a watch of our own, and Pingora is told to end only when the last connection is closed or the time is up;
+//! then the `workers` end. What is cut is dropped with them, and tells of itself while it is.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -43,7 +42,7 @@ use crate::admin::ReloadedBy;
 use crate::gateway::{Connections, Gateway};
 use crate::telemetry::AccessLog;
 
-/// How long closing the listeners may take; it is done as soon as Pingora's loops see the signal.
+/// How long closing the listeners may take; it is done as soon as their loops see the signal.
 const TO_CLOSE: Duration = Duration::from_secs(1);
 
 /// How long the runtimes' threads may take to let go of what is cut.
@@ -161,7 +160,7 @@ impl ShutdownSignalWatch for Ending {
     }
 }
 
-/// Waits, when Pingora has ended its runtimes, until their threads have let go of what is cut: each
+/// Waits, when everything has been told to end, until the threads have let go of what is cut: each
 /// request of it has its line then.
 pub(super) fn account_for_the_cut(gateway: &Gateway, connections: &Connections) {
     if connections.open() > 0

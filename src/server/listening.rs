@@ -15,10 +15,11 @@ use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, Stream};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ending::Signals;
 use super::sockets::Socket;
@@ -55,6 +56,8 @@ pub(super) struct Listening {
     /// Started with it; when they end is for somebody else to say.
     pub(super) workers: Arc<Workers>,
     pub(super) draining: ShutdownWatch,
+    /// Told when another process accepts from the same sockets.
+    pub(super) handed_over: ShutdownWatch,
     /// Told when nobody listens any more.
     pub(super) closed: watch::Sender<bool>,
     /// Where the signals go, once they are caught; none where they are somebody else's.
@@ -96,19 +99,20 @@ impl ServiceWithDependents for Listening {
             match TcpListener::from_std(socket.listener) {
                 Ok(listener) => {
                     let (usher, entrance) = (usher.clone(), Arc::new(entrance));
-                    let draining = usher.draining.clone();
-                    accepting.spawn(accept(listener, address, draining, move |socket, peer| {
+                    let (draining, handed_over) = (self.draining.clone(), self.handed_over.clone());
+                    let admit = move |socket, peer| {
                         usher.serve(Arrival::Client(socket, peer, entrance.clone()));
-                    }));
+                    };
+                    accepting.spawn(accept(listener, address, draining, handed_over, admit));
                 }
                 Err(error) => log::error!("nobody is accepted at {address}: {error}"),
             }
         }
-        accepting.join_all().await;
+        ended(accepting).await;
         self.front.cleanup().await;
         self.closed.send_replace(true);
         // Until the process ends: guests come as long as somebody is served.
-        beside.join_all().await;
+        ended(beside).await;
     }
 
     fn name(&self) -> &'static str {
@@ -121,6 +125,15 @@ impl ServiceWithDependents for Listening {
     }
 }
 
+/// Waits for the end of all of them, also where one of them has panicked.
+async fn ended(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err() {
+            log::error!("a task that a listener needs has panicked; restart the process soon");
+        }
+    }
+}
+
 /// Closes idle upstream connections that can't be used any more, for good.
 async fn sweep(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(SWEEP);
@@ -130,30 +143,37 @@ async fn sweep(gateway: Arc<Gateway>) {
     }
 }
 
-/// Accepts until the process drains, and then those who were waiting.
+/// Accepts until the process drains; then those who were waiting, unless there is another process that they
+/// will wait for.
 async fn accept(
     listener: TcpListener,
     address: SocketAddr,
     mut draining: ShutdownWatch,
+    handed_over: ShutdownWatch,
     admit: impl Fn(TcpStream, SocketAddr),
 ) {
-    loop {
+    let told = loop {
         let accepted = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => break,
+            told = draining.wait_for(|draining| *draining) => break told.is_ok(),
             accepted = listener.accept() => accepted,
         };
         match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
             Ok((socket, peer)) => admit(socket, peer),
-            // It was gone before anybody looked.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
+            Err(error) if is_no_room(&error) => {
                 log::error!(
                     "nobody can be accepted at {address}: {error}. Raise the limit of open files, or lower limits.connections"
                 );
-                sleep(NO_ROOM).await;
+                let drained = draining.wait_for(|draining| *draining);
+                let _ = timeout(NO_ROOM, drained).await;
             }
+            // Of the one connection: it was gone before anybody looked, or the network was.
+            Err(error) => log::debug!("a connection was lost at {address}: {error}"),
         }
+    };
+    // Where nobody has told it is the end of everything.
+    if !told || *handed_over.borrow() {
+        return;
     }
     let Ok(listener) = listener.into_std() else {
         return;
@@ -166,6 +186,15 @@ async fn accept(
             admit(socket, peer);
         }
     }
+}
+
+/// Whether the system has no descriptor or no memory for a connection, and so for none.
+fn is_no_room(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        error,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 /// Brings connections to the workers.
@@ -192,10 +221,12 @@ impl Usher {
         let (front, draining) = (self.front.clone(), self.draining.clone());
         let deadline = front.deadline();
         self.workers.serve(move |place| async move {
-            let h2c = arrival.may_speak_h2c();
+            let (h2c, peer) = (arrival.may_speak_h2c(), arrival.peer());
             match arrival.open(deadline).await {
                 Ok(stream) => front.serve(entered, stream, h2c, deadline, &draining).await,
-                Err(error) => log::debug!("a connection was closed before it was heard: {error}"),
+                Err(error) => log::debug!(
+                    "a connection from {peer:?} was closed before it was heard: {error}"
+                ),
             }
             drop(place);
         });
@@ -218,6 +249,14 @@ impl Arrival {
         match self {
             Self::Client(.., entrance) => entrance.h2c && entrance.tls.is_none(),
             Self::Guest(_) => false,
+        }
+    }
+
+    /// Where it comes from.
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Client(_, peer, _) => Some(*peer),
+            Self::Guest(_) => None,
         }
     }
 
@@ -260,20 +299,46 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn who_waits_when_it_ends_is_let_in_and_nobody_after_that() {
+    /// Who of three that wait is let in by a listener that ends at once; the last sender is `dropped`
+    /// instead of telling.
+    async fn let_in(dropped: bool, handed_over: bool) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let clients = [(); 3].map(|()| TcpStream::connect(address).unwrap());
-        let (_running, draining) = watch::channel(true);
-        let let_in = Mutex::new(Vec::new());
+        let (drain, draining) = watch::channel(!dropped);
+        if dropped {
+            drop(drain);
+        }
+        let (_hand_over, handed_over) = watch::channel(handed_over);
+        let admitted = Mutex::new(Vec::new());
         let admit = |socket: TcpStream, peer| {
-            let_in.lock().unwrap().push(peer);
+            admitted.lock().unwrap().push(peer);
             assert_eq!(socket.peer_addr().unwrap(), peer);
         };
-        accept(listener, address, draining, admit).await;
-        let expected = clients.map(|client| client.local_addr().unwrap());
-        assert_eq!(let_in.into_inner().unwrap(), expected);
+        accept(listener, address, draining, handed_over, admit).await;
         TcpStream::connect(address).unwrap_err();
+        let all = clients.map(|client| client.local_addr().unwrap());
+        (admitted.into_inner().unwrap(), all.to_vec())
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_it_ends_is_let_in_and_nobody_after_that() {
+        let (admitted, all) = let_in(false, false).await;
+        assert_eq!(admitted, all);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_left_to_the_next_process_and_to_nobody_where_all_ends() {
+        for (dropped, handed_over) in [(false, true), (true, false)] {
+            let (admitted, _) = let_in(dropped, handed_over).await;
+            assert_eq!(admitted, []);
+        }
+    }
+
+    #[test]
+    fn one_lost_connection_is_no_lack_of_room() {
+        let of = |error: Errno| is_no_room(&error.into());
+        assert!(of(Errno::MFILE) && of(Errno::NFILE) && of(Errno::NOBUFS) && of(Errno::NOMEM));
+        assert!(!of(Errno::CONNABORTED) && !of(Errno::PROTO) && !of(Errno::HOSTUNREACH));
     }
 }

@@ -13,15 +13,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pingora_core::server::configuration::ServerConf;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-/// How long what blocks a thread may take to end, when the workers do.
+/// How long the threads may take to let go of what they serve, when they end.
 const TO_END: Duration = Duration::from_secs(1);
 
 /// How many there are to be, and of what kind: the part of `server` that is about threads.
@@ -88,7 +89,8 @@ struct Worker {
 /// What keeps an event loop going, until it is told to end.
 struct Thread {
     end: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    /// Closed when it has ended.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Workers {
@@ -104,17 +106,21 @@ impl Workers {
     /// Starts them, as many as the system has room for; where it has room for none, whoever calls this in
     /// its runtime is the only one.
     pub(super) fn start(&self) {
+        self.start_with(Thread::start);
+    }
+
+    fn start_with(&self, start: impl Fn(&Settings) -> io::Result<(Thread, Handle)>) {
         self.workers.get_or_init(|| {
             let mut workers = Vec::with_capacity(self.settings.workers());
             for _ in 0..self.settings.workers() {
-                match Thread::start(&self.settings) {
+                match start(&self.settings) {
                     Ok((thread, handle)) => {
                         self.lock().push(thread);
                         workers.push(Worker::new(handle));
                     }
                     Err(error) => {
                         log::error!(
-                            "only {} of {} threads serve: {error}. Lower server.threads, or raise the limit of processes",
+                            "only {} of {} threads serve: {error}. Lower server.threads, or raise the limits of processes and open files",
                             workers.len().max(1),
                             self.settings.threads,
                         );
@@ -140,19 +146,19 @@ impl Workers {
         }
     }
 
-    /// Ends them. What they serve is cut.
+    /// Ends them. What they serve is cut; a thread that is stuck is left to its fate.
     pub(super) fn end(&self) {
+        let deadline = Instant::now() + TO_END;
         let threads = std::mem::take(&mut *self.lock());
-        let ending: Vec<_> = threads
-            .into_iter()
-            .map(|Thread { end, thread }| {
-                let _ = end.send(());
-                thread
-            })
-            .collect();
-        for thread in ending {
-            if thread.join().is_err() {
-                log::error!("a thread that served connections has panicked");
+        let told = threads.into_iter().map(|Thread { end, ended }| {
+            let _ = end.send(());
+            ended
+        });
+        // All are told before the first is waited for.
+        for ended in told.collect::<Vec<_>>() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                log::error!("a thread that serves is stuck, and ends with the process");
             }
         }
     }
@@ -180,17 +186,29 @@ impl Worker {
 }
 
 impl Thread {
+    /// Starts one, and waits until its loop is there. The loop is made by the thread itself: where there is
+    /// no room for the thread, there is none to be thrown away in the midst of another runtime.
     fn start(settings: &Settings) -> io::Result<(Self, Handle)> {
-        let runtime = settings.runtime()?;
-        let handle = runtime.handle().clone();
-        let (end, ended) = oneshot::channel();
+        let (end, told) = oneshot::channel();
+        let (tell, started) = mpsc::channel();
+        let (serving, ended) = mpsc::channel();
+        let settings = settings.clone();
         let run = move || {
-            // The other side is dropped only where nobody is left to serve.
-            let _ = runtime.block_on(ended);
-            runtime.shutdown_timeout(TO_END);
+            match settings.runtime() {
+                Ok(runtime) => {
+                    let _ = tell.send(Ok(runtime.handle().clone()));
+                    // The other side is dropped only where nobody is left to serve.
+                    let _ = runtime.block_on(told);
+                    runtime.shutdown_timeout(TO_END);
+                }
+                Err(error) => _ = tell.send(Err(error)),
+            }
+            drop::<mpsc::Sender<()>>(serving);
         };
-        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(run)?;
-        Ok((Self { end, thread }, handle))
+        thread::Builder::new().name(NAME.to_owned()).spawn(run)?;
+        // It has panicked where it says nothing: tokio does that where a thread of its own can't be had.
+        let handle = started.recv().map_err(io::Error::other)??;
+        Ok((Self { end, ended }, handle))
     }
 }
 
@@ -212,17 +230,19 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
 
-    fn workers(threads: usize, work_stealing: bool) -> Workers {
-        let workers = Workers::new(Settings {
+    fn unstarted(threads: usize, work_stealing: bool) -> Workers {
+        Workers::new(Settings {
             threads,
             work_stealing,
             blocking_threads: None,
             blocking_threads_ttl: None,
-        });
+        })
+    }
+
+    fn workers(threads: usize, work_stealing: bool) -> Workers {
+        let workers = unstarted(threads, work_stealing);
         workers.start();
         workers
     }
@@ -230,14 +250,14 @@ mod tests {
     /// Has a connection served for as long as what it gives is kept, and tells by which thread.
     fn open(workers: &Workers) -> (thread::ThreadId, oneshot::Sender<()>) {
         let (close, closed) = oneshot::channel::<()>();
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (tell, told) = mpsc::channel();
         workers.serve(move |place| async move {
             tell.send(thread::current().id()).unwrap();
             let _ = closed.await;
             drop(place);
             drop(tell);
         });
-        (told.blocking_recv().unwrap(), close)
+        (told.recv().unwrap(), close)
     }
 
     #[test]
@@ -280,14 +300,52 @@ mod tests {
     fn what_they_serve_ends_with_them() {
         for work_stealing in [false, true] {
             let workers = workers(2, work_stealing);
-            let (tell, mut told) = mpsc::unbounded_channel::<()>();
+            let (tell, told) = mpsc::channel::<()>();
+            let also = tell.clone();
             workers.serve(move |place| async move {
                 std::future::pending::<()>().await;
                 drop((place, tell));
             });
             workers.end();
-            assert_eq!(told.blocking_recv(), None, "it is let go of");
-            workers.serve(|_| async { panic!("nobody serves any more") });
+            told.try_recv().unwrap_err();
+            // Nor does anybody serve after that.
+            workers.serve(move |_| async move { also.send(()).unwrap() });
+            told.recv().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_stuck_thread_holds_nobody_up() {
+        let workers = workers(2, false);
+        let (stuck, wait) = (mpsc::channel::<()>(), mpsc::channel());
+        let begun = wait.0;
+        workers.serve(move |_| async move {
+            begun.send(()).unwrap();
+            let _ = stuck.1.recv();
+        });
+        wait.1.recv().unwrap();
+        let before = Instant::now();
+        workers.end();
+        assert!(before.elapsed() >= TO_END);
+        drop(stuck.0);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_for_threads_whoever_starts_them_serves() {
+        for room in [1, 0] {
+            let workers = unstarted(3, false);
+            let started = AtomicUsize::new(0);
+            workers.start_with(
+                |settings| match started.fetch_add(1, Ordering::Relaxed) < room {
+                    true => Thread::start(settings),
+                    false => Err(io::Error::other("no room")),
+                },
+            );
+            let (tell, told) = oneshot::channel();
+            workers.serve(|_| async { tell.send(thread::current().id()).unwrap() });
+            let here = told.await.unwrap() == thread::current().id();
+            assert_eq!(here, room == 0);
+            workers.end();
         }
     }
 }

@@ -54,7 +54,8 @@ fn defaults() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         work_stealing: false,
-        // Pingora's own timer wakes a thread a hundred times a second, also when nothing happens.
+        // Pingora's own timer wakes a thread a hundred times a second, also when nothing happens; of less than a
+        // second it is used all the same.
         fast_timeout_to_tokio_threshold_seconds: Some(0),
         upstream_keepalive_pool_size: 512,
         grace_period_seconds: Some(0),

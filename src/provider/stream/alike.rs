@@ -10,7 +10,7 @@ use super::json::plain_run;
 /// A longer event isn't kept.
 const MAX_EVENT: usize = 1 << 10;
 
-/// The last event that was read and had text.
+/// The last event that was read, if it had text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alike {
     name: Vec<u8>,
@@ -22,14 +22,19 @@ pub(super) struct Alike {
 impl Alike {
     /// Keeps an event whose text was found to be `text`.
     pub(super) fn keep(&mut self, name: &[u8], data: &[u8], text: &str) {
-        self.name.clear();
-        self.data.clear();
-        self.text = 0..0;
+        self.forget();
         if let Some(place) = place(data, text).filter(|_| data.len() <= MAX_EVENT) {
             self.name.extend_from_slice(name);
             self.data.extend_from_slice(data);
             self.text = place;
         }
+    }
+
+    /// Another event was read.
+    pub(super) fn forget(&mut self) {
+        self.name.clear();
+        self.data.clear();
+        self.text = 0..0;
     }
 
     /// The text of an event that differs from the one that is kept in nothing else.
@@ -97,11 +102,47 @@ mod tests {
         ),
     ];
 
-    /// What is known after these texts: with every event read, and with those that are alike not.
-    fn known(format: Format, name: &str, event: &str, texts: &[String]) -> [String; 2] {
+    /// Events that others may stand between: they end what has begun, or tell how it stands.
+    const BETWEEN: [(Format, &str, &str); 7] = [
+        (
+            Format::ChatCompletions,
+            "",
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#,
+        ),
+        (Format::ChatCompletions, "", "no JSON"),
+        (
+            Format::Messages,
+            "content_block_start",
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"§"}}"#,
+        ),
+        (
+            Format::Messages,
+            "content_block_stop",
+            r#"{"type":"content_block_stop","index":0}"#,
+        ),
+        (
+            Format::Responses,
+            "response.in_progress",
+            r#"{"type":"response.in_progress","sequence_number":5}"#,
+        ),
+        (
+            Format::ChatCompletions,
+            "",
+            r#"{"choices":[{"index":0,"delta":{"content":"§"}}],"usage":{"completion_tokens":1}}"#,
+        ),
+        (
+            Format::ChatCompletions,
+            "",
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0}],"content":"§"}}]}"#,
+        ),
+    ];
+
+    /// What is known after these events, each with its text: with every one read, and with those that are
+    /// alike not.
+    fn known(format: Format, events: &[(&str, &str, String)]) -> [String; 2] {
         let (mut all, mut some) = (StreamState::new(format), StreamState::new(format));
         let mut meanings = [Vec::new(), Vec::new()];
-        for text in texts {
+        for (name, event, text) in events {
             let data = event.replace('§', text);
             let reading = read(format, name.as_bytes(), data.as_bytes());
             all.note(&reading);
@@ -161,14 +202,24 @@ mod tests {
         );
     }
 
+    fn events() -> impl Strategy<Value = (Format, Vec<(&'static str, &'static str, String)>)> {
+        let formats = EVENTS.map(|(format, ..)| format).to_vec();
+        prop::sample::select(formats).prop_flat_map(|format| {
+            let of_it = EVENTS
+                .into_iter()
+                .chain(BETWEEN)
+                .filter(move |(of, ..)| *of == format);
+            let event = prop::sample::select(of_it.collect::<Vec<_>>());
+            let text = "[a-c\"\\\\né]{0,3}|\\\\n|null|\\\\ud800";
+            let event = (event, text).prop_map(|((_, name, event), text)| (name, event, text));
+            (Just(format), prop::collection::vec(event, 1..8))
+        })
+    }
+
     proptest! {
         #[test]
-        fn nothing_else_is_known_than_by_reading(
-            event in prop::sample::select(&EVENTS[..]),
-            texts in prop::collection::vec("[a-c\"\\\\né]{0,3}|\\\\n|null|\\\\ud800", 1..6),
-        ) {
-            let (format, name, event) = event;
-            let [all, some] = known(format, name, event, &texts);
+        fn nothing_else_is_known_than_by_reading((format, events) in events()) {
+            let [all, some] = known(format, &events);
             prop_assert_eq!(all, some);
         }
     }

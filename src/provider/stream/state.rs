@@ -83,8 +83,10 @@ impl StreamState {
         }
         let reading = read(self.format, name, data);
         self.note(&reading);
-        if reading.meaning == Meaning::Content {
-            self.alike.keep(name, data, &reading.text);
+        // The last one alone: to note it once more then changes nothing but the text.
+        match reading.meaning {
+            Meaning::Content => self.alike.keep(name, data, &reading.text),
+            _ => self.alike.forget(),
         }
         reading.meaning
     }

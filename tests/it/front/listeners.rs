@@ -28,6 +28,10 @@ impl Encrypted {
     }
 
     async fn limited(client_ca: bool, limits: &str) -> Self {
+        Self::of(Setup::new().limits(limits), client_ca).await
+    }
+
+    async fn of(setup: Setup, client_ca: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let identity = authority.issue(Certificate::Valid);
@@ -45,8 +49,7 @@ impl Encrypted {
         };
         let upstream = Upstream::start().await;
         upstream.always(Reply::chat(MODEL, "Hello"));
-        let gateway = Setup::new()
-            .limits(limits)
+        let gateway = setup
             .listener(&format!(
                 "{{address: 127.0.0.1:0, tls: {{certificate: {certificate:?}, private_key: {key:?}{client_ca}}}}}"
             ))
@@ -93,6 +96,28 @@ async fn with_tls_both_versions_are_spoken_by_alpn() {
     // The cleartext listener is there as well.
     let answer = encrypted.gateway.client().post(CHAT, question()).await;
     assert_eq!(answer.content(), "Hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_share_their_work_serve_as_well() {
+    let encrypted = Encrypted::of(Setup::new().work_stealing(), false).await;
+    let [http1, http2] = encrypted.clients(None);
+    let plain = encrypted.gateway.client();
+    for client in [&http1, &http2, &plain] {
+        for _ in 0..3 {
+            assert_eq!(client.post(CHAT, question()).await.content(), "Hello");
+        }
+        assert_eq!(client.connections(), 1);
+    }
+    // What is under way when it ends is finished, with them too.
+    encrypted
+        .upstream
+        .push(Reply::chat(MODEL, "At last").held("answer"));
+    let asked = tokio::spawn(plain.post(CHAT, question()).into_future());
+    encrypted.upstream.wait_gate("answer").await;
+    encrypted.gateway.running.begin_stop();
+    encrypted.upstream.open("answer");
+    assert_eq!(asked.await.unwrap().content(), "At last");
 }
 
 #[tokio::test(flavor = "multi_thread")]

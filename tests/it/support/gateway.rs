@@ -48,6 +48,7 @@ pub struct Setup {
     rate_limit: String,
     access_log: String,
     otlp: String,
+    work_stealing: bool,
 }
 
 impl Setup {
@@ -189,11 +190,20 @@ impl Setup {
         self
     }
 
+    /// Threads that take work from each other.
+    pub fn work_stealing(mut self) -> Self {
+        self.work_stealing = true;
+        self
+    }
+
     /// The configuration's text.
     pub fn yaml(&self, access_log: &str) -> String {
         let mut text = String::from(
             "server: {threads: 2, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2}\n",
         );
+        if self.work_stealing {
+            text = text.replace("threads: 2", "threads: 2, work_stealing: true");
+        }
         let _ = write!(
             text,
             "listeners:\n  - address: 127.0.0.1:0\n{}",
