@@ -272,7 +272,8 @@ async fn a_head_without_end_ends_the_connection() {
             .unwrap();
         let more = frame(CONTINUATION, 0, 1, &continued);
         let written = raw.flood(FLOOD, |_| more.clone()).await;
-        assert!(written < 10_000, "{written} frames were taken");
+        // Taken by the kernel, too, before anybody has looked at them.
+        assert!(written < FLOOD / 2, "{written} frames were taken");
         raw.ended().await;
         stage.wait_no_connections().await;
     }
