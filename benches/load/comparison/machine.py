@@ -36,7 +36,11 @@ def _processor():
 
 
 def _commit():
-    return _first_line("git", "-C", needs.REPOSITORY, "describe", "--always", "--dirty")
+    """The commit, and whether there is more than it; what a run has published does not count."""
+    git = ["git", "-C", needs.REPOSITORY]
+    published = [":!BENCHMARKS.md", ":!benches/load/results"]
+    changed = _first_line(*git, "status", "--porcelain", "--", ".", *published)
+    return _first_line(*git, "describe", "--always") + ("-dirty" if changed else "")
 
 
 def _version(*command):
