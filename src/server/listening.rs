@@ -128,7 +128,7 @@ impl ServiceWithDependents for Listening {
 /// Waits for the end of all of them, also where one of them has panicked.
 async fn ended(mut tasks: JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if ended.is_err() {
+        if ended.is_err_and(|error| error.is_panic()) {
             log::error!("a task that a listener needs has panicked; restart the process soon");
         }
     }
