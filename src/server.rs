@@ -290,20 +290,7 @@ fn assemble(
     let front = Arc::new(Front::new(proxy, gateway.clone(), connections.clone()));
     let admin_socket = admin.as_ref().and_then(|_| sockets.pop());
     let addresses: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
-    let bound = sockets.into_iter().zip(&listeners);
-    let entrances = bound.zip(&certificates.listeners);
-    let entrances = entrances.map(|((socket, listener), certificates)| {
-        let tls = certificates.as_ref();
-        let tls = tls.map(|certificates| tls_settings(certificates, listener.address));
-        let tls = tls.transpose()?.map(|mut settings| {
-            settings.enable_h2();
-            settings.build()
-        });
-        let h2c = listener.h2c;
-        let entrance = Entrance { tls, h2c };
-        Ok(Listener { socket, entrance })
-    });
-    let entrances = entrances.collect::<Result<Vec<_>, ServerError>>()?;
+    let entrances = entrances(sockets, &listeners, &certificates)?;
     let listening = addresses
         .iter()
         .zip(&listeners)
@@ -418,6 +405,28 @@ fn proxy(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>, keepalive: Duration) ->
     proxy.h2_options = Some(http2);
     proxy.handle_init_modules();
     proxy
+}
+
+/// The listeners of clients, each with what its connections have to pass.
+fn entrances(
+    sockets: Vec<Socket>,
+    listeners: &[config::Listener],
+    certificates: &ListenersCertificates,
+) -> Result<Vec<Listener>, ServerError> {
+    let each = sockets.into_iter().zip(listeners);
+    let each = each.zip(&certificates.listeners);
+    each.map(|((socket, listener), certificates)| {
+        let settings = certificates.as_ref();
+        let settings = settings.map(|certificates| tls_settings(certificates, listener.address));
+        let tls = settings.transpose()?.map(|mut settings| {
+            settings.enable_h2();
+            settings.build()
+        });
+        let h2c = listener.h2c;
+        let entrance = Entrance { tls, h2c };
+        Ok(Listener { socket, entrance })
+    })
+    .collect()
 }
 
 /// What a listener does for TLS.

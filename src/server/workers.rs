@@ -230,6 +230,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     fn unstarted(threads: usize, work_stealing: bool) -> Workers {
@@ -293,6 +295,25 @@ mod tests {
         let next: Vec<_> = (0..3).map(|_| open(&workers)).collect();
         assert!(next.iter().all(|(thread, _)| *thread == left));
         assert_eq!(stay.len(), 3);
+        workers.end();
+    }
+
+    /// Of two connections neither goes on before both are served, which one thread could not do.
+    #[test]
+    fn threads_that_share_their_work_serve_side_by_side() {
+        let workers = workers(2, true);
+        let both = Arc::new(Barrier::new(2));
+        let (tell, told) = mpsc::channel();
+        for _ in 0..2 {
+            let (both, tell) = (both.clone(), tell.clone());
+            workers.serve(move |_| async move {
+                both.wait();
+                tell.send(thread::current().id()).unwrap();
+            });
+        }
+        let patience = Duration::from_secs(30);
+        let threads = [(); 2].map(|()| told.recv_timeout(patience).unwrap());
+        assert_ne!(threads[0], threads[1]);
         workers.end();
     }
 
