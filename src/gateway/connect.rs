@@ -1,6 +1,6 @@
 //! A connection to a backend: a pooled one where there is one, else a fresh one.
 //!
-//! Pingora's connector opens connections (TCP, TLS, ALPN); the pool of idle HTTP/1.1 connections
+//! Pingora's connector opens connections (TCP, TLS, ALPN), other than those that need TCP alone; the pool of idle HTTP/1.1 connections
 //! is ours, because Pingora's spawns a task for each connection that is put back and asks the
 //! kernel for the peer's address each time one is taken out: a third of a small request's cost
 //! here. Ours is a stack a backend ([`idle`]). A connection that the server has closed meanwhile is
@@ -28,16 +28,17 @@ use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::protocols::{ALPN, Stream};
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub(super) use self::idle::Home;
 use self::idle::{Idle, IdlePool};
 use super::judge::ExchangeFault;
+use super::plain_stream::PlainStream;
 use crate::policy::{Backend, Endpoint, HttpVersion, Scheme};
 
 /// An idle connection is closed after this time: under the usual 60 to 75 s of servers, so that
@@ -70,6 +71,8 @@ pub struct Links {
 struct Connectors {
     transport: TransportConnector,
     http2: Http2Connector,
+    /// Connections leave from addresses that Pingora's configuration names.
+    bound: bool,
 }
 
 impl Links {
@@ -78,6 +81,7 @@ impl Links {
     pub fn new(options: ConnectorOptions, pool_size: usize) -> Self {
         Self {
             connectors: Arc::new(Connectors {
+                bound: !(options.bind_to_v4.is_empty() && options.bind_to_v6.is_empty()),
                 transport: TransportConnector::new(Some(options.clone())),
                 http2: Http2Connector::new(Some(options)),
             }),
@@ -309,9 +313,15 @@ impl Link {
         fresh: bool,
     ) -> Result<Connection, ExchangeFault> {
         if self.http_version == HttpVersion::Http1 {
-            let opened = self.connectors.transport.new_stream(&**peer).await;
+            let stream = match plain_address(peer).filter(|_| !self.connectors.bound) {
+                Some(address) => Box::new(self.open_plain(address).await?),
+                None => {
+                    let opened = self.connectors.transport.new_stream(&**peer).await;
+                    opened.map_err(|error| connect_fault(&error))?
+                }
+            };
             return Ok(Connection::Http1 {
-                stream: opened.map_err(|error| connect_fault(&error))?,
+                stream,
                 home: Home::here(),
                 reused: false,
             });
@@ -335,6 +345,23 @@ impl Link {
                 })
             }
             HttpSession::Custom(()) => Err(ExchangeFault::Malformed),
+        }
+    }
+
+    /// A connection without TLS.
+    async fn open_plain(&self, address: SocketAddr) -> Result<PlainStream, ExchangeFault> {
+        let patience = self.template.options.connection_timeout;
+        let opened = timeout(
+            patience.unwrap_or(Duration::MAX),
+            PlainStream::connect(address),
+        );
+        match opened.await {
+            Ok(opened) => opened.map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => ExchangeFault::Timeout,
+                io::ErrorKind::ConnectionReset => ExchangeFault::Reset,
+                _ => ExchangeFault::Refused,
+            }),
+            Err(_) => Err(ExchangeFault::Timeout),
         }
     }
 
@@ -521,6 +548,11 @@ fn at_address(template: &HttpPeer, address: SocketAddr) -> Arc<HttpPeer> {
     let mut peer = template.clone();
     peer._address = pingora_core::protocols::l4::socket::SocketAddr::Inet(address);
     Arc::new(peer)
+}
+
+/// Where a peer is that speaks without TLS.
+fn plain_address(peer: &HttpPeer) -> Option<SocketAddr> {
+    peer.address().as_inet().copied().filter(|_| !peer.is_tls())
 }
 
 /// What an error of Pingora's says has happened.

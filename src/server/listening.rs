@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::ending::Signals;
 use super::sockets::Socket;
 use super::workers::Workers;
-use crate::gateway::{Front, Gateway};
+use crate::gateway::{Front, Gateway, PlainStream};
 
 /// How often idle upstream connections are looked after.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -265,12 +265,15 @@ impl Arrival {
     async fn open(self, deadline: Instant) -> Result<Stream, Unheard> {
         match self {
             Self::Client(socket, peer, entrance) => {
-                let stream = plain(socket, peer)?;
                 let Some(tls) = &entrance.tls else {
-                    return Ok(Box::new(stream));
+                    return Ok(match entrance.h2c {
+                        // Its first bytes are looked at before they are read.
+                        true => Box::new(layered(socket, peer)?),
+                        false => Box::new(PlainStream::accepted(socket, peer)?),
+                    });
                 };
                 // Rare and large: nobody who is served needs room for it.
-                let handshake = Box::pin(tls.tls_handshake(stream));
+                let handshake = Box::pin(tls.tls_handshake(layered(socket, peer)?));
                 Ok(Box::new(timeout_at(deadline, handshake).await??))
             }
             Self::Guest(socket) => {
@@ -281,9 +284,9 @@ impl Arrival {
     }
 }
 
-/// A stream of Pingora's that reads nothing ahead and holds nothing back: whoever reads or writes does it in
-/// one go.
-fn plain(socket: TcpStream, peer: SocketAddr) -> io::Result<L4Stream> {
+/// A stream of Pingora's, for who looks ahead or speaks TLS on it. It reads nothing ahead by itself and holds
+/// nothing back: whoever reads or writes does it in one go.
+fn layered(socket: TcpStream, peer: SocketAddr) -> io::Result<L4Stream> {
     socket.set_nodelay(true)?;
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // It is new, so nobody else has said it.
