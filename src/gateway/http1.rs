@@ -328,23 +328,26 @@ fn parse_head(buffer: &BytesMut) -> Result<Option<(Box<ResponseHeader>, usize)>,
         Err(_) => return Err(ExchangeFault::Malformed),
     };
     let malformed = || ExchangeFault::Malformed;
+    let (mut head, ()) = http::Response::new(()).into_parts();
     let status = response.code.ok_or_else(malformed)?;
-    // With room for what the client is told beside it.
-    let size = response.headers.len() + 8;
-    let mut head = ResponseHeader::build_no_case(status, Some(size)).map_err(|_| malformed())?;
-    head.set_version(match response.version {
-        Some(0) => http::Version::HTTP_10,
-        _ => http::Version::HTTP_11,
-    });
+    head.status = StatusCode::from_u16(status).map_err(|_| malformed())?;
+    if response.version == Some(0) {
+        head.version = http::Version::HTTP_10;
+    }
     // One copy of the head that all values share, instead of one for each.
     let text = Bytes::copy_from_slice(&buffer[..length]);
+    // By Pingora's own methods each name would be read twice, and looked up once to be written in capitals.
+    let map = HeaderMap::try_with_capacity(response.headers.len());
+    head.headers = map.map_err(|_| malformed())?;
     for header in response.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| malformed())?;
         let value = HeaderValue::from_maybe_shared(slice_of(&text, buffer, header.value));
-        head.append_header(name, value.map_err(|_| malformed())?)
-            .map_err(|_| malformed())?;
+        let appended = head
+            .headers
+            .try_append(name, value.map_err(|_| malformed())?);
+        appended.map_err(|_| malformed())?;
     }
-    Ok(Some((Box::new(head), length)))
+    Ok(Some((Box::new(head.into()), length)))
 }
 
 /// `part`, which lies in `whole`, as a slice of `copy`, a copy of its beginning.

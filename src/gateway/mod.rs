@@ -50,6 +50,7 @@ mod http1;
 pub mod http1;
 pub mod judge;
 mod keys;
+mod labels;
 mod ledger;
 mod mentions;
 pub mod model_field;

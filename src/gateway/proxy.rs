@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use super::body;
 use super::client::{Client, Unreadable};
 use super::error::Failure;
+use super::labels::Labels;
 use super::ledger::Ledger;
 use super::native::Native;
 use super::respond;
@@ -165,7 +166,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         if is_final(response.status) {
-            respond::label(response, &ctx.record.request_id, &ctx.ledger);
+            let labels = Labels::new(&ctx.record.request_id, &ctx.ledger);
+            labels.make_room(response);
+            labels.put_on(response);
         }
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! What the client gets: the head of an answer, an answer that is whole, or an error.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora_http::ResponseHeader;
 
 use super::admit::content_length;
 use super::client::Client;
 use super::error::{self, ErrorAnswer, Failure};
 use super::hold::Whole;
+use super::labels::{Labels, set};
 use super::ledger::Ledger;
 use super::proxy::RequestContext;
 
@@ -24,13 +25,6 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// client that takes longer sees the reset alone.
 const BEFORE_RESET: Duration = Duration::from_millis(100);
 
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-standin-upstream-request-id");
-const ENDPOINT: HeaderName = HeaderName::from_static("x-standin-endpoint");
-const MODEL: HeaderName = HeaderName::from_static("x-standin-model");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-standin-attempts");
-const FAILOVER: HeaderName = HeaderName::from_static("x-standin-failover");
-
 /// Sends an answer that is whole: its head and body leave together.
 ///
 /// # Errors
@@ -42,12 +36,14 @@ pub(super) async fn whole(
     ledger: &Ledger,
 ) -> Result<(), Failure> {
     let (mut head, body, _share) = whole.into_answer();
-    label(&mut head, request_id, ledger);
-    let length = HeaderValue::from(body.len());
-    if !head.status.is_informational() && head.status != StatusCode::NO_CONTENT {
+    let labels = Labels::new(request_id, ledger);
+    labels.make_room(&mut head);
+    let says_length = head.headers.contains_key(header::CONTENT_LENGTH);
+    if !says_length && head.status != StatusCode::NO_CONTENT {
+        let length = HeaderValue::from(body.len());
         set(&mut head, header::CONTENT_LENGTH, length);
     }
-    write_head(client, head).await?;
+    write_head(client, head, labels).await?;
     write(client, body, true).await
 }
 
@@ -59,7 +55,8 @@ pub(super) async fn begin(
     request_id: &str,
     ledger: &Ledger,
 ) -> Result<(), Failure> {
-    label(&mut head, request_id, ledger);
+    let labels = Labels::new(request_id, ledger);
+    labels.make_room(&mut head);
     let chunks = client.request().version == Version::HTTP_11;
     if chunks && !head.headers.contains_key(header::CONTENT_LENGTH) {
         set(
@@ -68,7 +65,7 @@ pub(super) async fn begin(
             HeaderValue::from_static("chunked"),
         );
     }
-    write_head(client, head).await
+    write_head(client, head, labels).await
 }
 
 /// Sends a piece of the body; `last` ends it.
@@ -88,10 +85,14 @@ pub(super) async fn end_with_trailers(
     Ok(client.end_with_trailers(trailers).await?)
 }
 
-async fn write_head(client: &mut Client<'_>, mut head: Box<ResponseHeader>) -> Result<(), Failure> {
+async fn write_head(
+    client: &mut Client<'_>,
+    mut head: Box<ResponseHeader>,
+    labels: Labels<'_>,
+) -> Result<(), Failure> {
     // It is that of the upstream's connection, which need not be the client's.
     head.set_version(Version::HTTP_11);
-    Ok(client.write_head(head).await?)
+    Ok(client.write_head(head, labels).await?)
 }
 
 /// What a client was told of a failure.
@@ -175,16 +176,14 @@ async fn error_answer(
     for (name, value) in answer.headers {
         set(&mut head, name, value);
     }
-    for (name, value) in labels(&ctx.record.request_id, &ctx.ledger) {
-        set(&mut head, name, value);
-    }
     set(
         &mut head,
         header::CONTENT_LENGTH,
         HeaderValue::from(answer.body.len()),
     );
     let is_head = client.request().method == http::Method::HEAD;
-    write_head(client, Box::new(head)).await?;
+    let labels = Labels::new(&ctx.record.request_id, &ctx.ledger);
+    write_head(client, Box::new(head), labels).await?;
     // The answer to HEAD says how long the body would be, and has none.
     let body = if is_head { Bytes::new() } else { answer.body };
     write(client, body, true).await
@@ -226,59 +225,4 @@ async fn discard(client: &mut Client<'_>, limit: usize) -> bool {
     tokio::time::timeout(LINGER_TIME, reading)
         .await
         .unwrap_or(false)
-}
-
-/// Says which answer this is, in place of whatever the upstream says under the same names. The
-/// upstream's own request id stays to be had, since its support asks for it. Where the caller's key has
-/// limits the answer says how they stand, and nothing of the upstream's.
-pub(super) fn label(head: &mut ResponseHeader, request_id: &str, ledger: &Ledger) {
-    let limited = ledger.limits().is_some();
-    let is_ours =
-        |name: &str| name.starts_with("x-standin-") || limited && name.starts_with("x-ratelimit-");
-    let forged: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|name| is_ours(name.as_str()))
-        .cloned()
-        .collect();
-    for name in forged {
-        head.remove_header(&name);
-    }
-    if let Some(upstream) = head.remove_header(&REQUEST_ID) {
-        set(head, UPSTREAM_REQUEST_ID, upstream);
-    }
-    for (name, value) in labels(request_id, ledger) {
-        set(head, name, value);
-    }
-}
-
-/// The headers that every answer carries.
-pub(super) fn labels(
-    request_id: &str,
-    ledger: &Ledger,
-) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let text = |name, text: &str| Some((name, HeaderValue::from_bytes(text.as_bytes()).ok()?));
-    let current = ledger.current();
-    [
-        text(REQUEST_ID, request_id),
-        current.and_then(|attempt| text(ENDPOINT, &attempt.endpoint)),
-        current.and_then(|attempt| text(MODEL, attempt.model.as_ref()?)),
-        Some((ATTEMPTS, HeaderValue::from(ledger.count()))),
-        ledger
-            .failover()
-            .and_then(|reasons| text(FAILOVER, &reasons)),
-    ]
-    .into_iter()
-    .flatten()
-    .chain(
-        ledger
-            .limits()
-            .into_iter()
-            .flat_map(|limits| limits.headers(Instant::now())),
-    )
-}
-
-fn set(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {
-    // Fails only where a map of headers outgrows 32,768 entries, which no head of ours has.
-    let _ = head.insert_header(name, value);
 }

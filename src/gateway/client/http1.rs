@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use super::{Gone, Unreadable};
 use crate::gateway::admit::content_length;
 use crate::gateway::chunked::ChunkedDecoder;
+use crate::gateway::labels::Labels;
 use crate::gateway::reading::read_some;
 use crate::gateway::timer::Timer;
 use crate::gateway::writing::{length, poll_write_some};
@@ -264,13 +265,13 @@ impl Http1 {
     }
 
     /// Begins an answer. Its head leaves with the first piece of its body, or with [`Self::flush`].
-    pub(super) fn write_head(&mut self, head: &ResponseHeader) {
+    pub(super) fn write_head(&mut self, head: &ResponseHeader, labels: Labels<'_>) {
         self.status = Some(head.status);
         self.answer = framing(head, &self.request.method);
         self.keep_alive &= self.answer != Answer::UntilClose;
         // What is there of another request can't be told from the rest of this one.
         self.keep_alive &= self.is_body_done() && self.buffer.is_empty();
-        self.head = head_bytes(head, self.keep_alive, self.request.version);
+        self.head = head_bytes(head, labels, self.keep_alive, self.request.version);
     }
 
     /// Sends what is held of the answer.
@@ -437,7 +438,12 @@ fn framing(head: &ResponseHeader, method: &Method) -> Answer {
     }
 }
 
-fn head_bytes(head: &ResponseHeader, keep_alive: bool, version: Version) -> Vec<u8> {
+fn head_bytes(
+    head: &ResponseHeader,
+    labels: Labels<'_>,
+    keep_alive: bool,
+    version: Version,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 << 10);
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(head.status.as_str().as_bytes());
@@ -448,6 +454,7 @@ fn head_bytes(head: &ResponseHeader, keep_alive: bool, version: Version) -> Vec<
     for (name, value) in &head.headers {
         push_line(&mut bytes, name.as_str(), value.as_bytes());
     }
+    labels.each(|name, value| push_line(&mut bytes, name.as_str(), value));
     if !head.headers.contains_key(header::DATE) {
         push_line(&mut bytes, "date", get_cached_date().as_bytes());
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 pub(super) use self::http1::Http1;
 use super::front::MalformedChunks;
+use super::labels::Labels;
 use super::timer::Timer;
 
 /// How long telling a caller of the end may take.
@@ -202,14 +203,19 @@ impl<'a> Client<'a> {
 
     /// Begins an answer. Its head may be held until the first piece of the body, or until there is
     /// something to [`wait`](Self::wait) for.
-    pub(super) async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<(), Gone> {
+    pub(super) async fn write_head(
+        &mut self,
+        mut head: Box<ResponseHeader>,
+        labels: Labels<'_>,
+    ) -> Result<(), Gone> {
         match &mut self.session {
             Session::Pingora(session, _) => {
+                labels.put_on(&mut head);
                 let written = session.write_response_header(head).await;
                 written.map_err(|error| Gone::of(&error))
             }
             Session::Http1(http1) => {
-                http1.write_head(&head);
+                http1.write_head(&head, labels);
                 Ok(())
             }
         }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use httparse::{Header, Request};
 use pingora_core::protocols::Stream;
 use pingora_http::RequestHeader;
@@ -30,17 +30,20 @@ pub(super) fn take_request(
     if !is_ours(table, &method, read) {
         return None;
     }
-    let size = read.headers.len();
-    let target = read.path?.as_bytes();
-    let mut head = RequestHeader::build_no_case(method, target, Some(size)).ok()?;
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method;
     if read.version == Some(0) {
-        head.set_version(Version::HTTP_10);
+        parts.version = Version::HTTP_10;
     }
+    // By Pingora's own methods each name would be read twice, and looked up once to be written in capitals.
+    parts.headers = HeaderMap::try_with_capacity(read.headers.len()).ok()?;
     for header in read.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(text.slice_ref(header.value)).ok()?;
-        head.append_header(name, value).ok()?;
+        parts.headers.try_append(name, value).ok()?;
     }
+    let mut head = RequestHeader::from(parts);
+    head.set_raw_path(read.path?.as_bytes()).ok()?;
     Some(Box::new(head))
 }
 
