@@ -272,9 +272,9 @@ impl<'a> Trip<'a> {
         if let Err(Interrupted::ClientGone) = entered {
             return Err(Failure::ClientGone);
         }
-        let deadlines = Deadlines::begin(plan.policy, plan.streaming, self.overall);
         let (model, pair) = (Some(&target.model), Some(target.pair));
-        ledger.begin(endpoint, model, pair, keys.name());
+        let begun = ledger.begin(endpoint, model, pair, keys.name());
+        let deadlines = Deadlines::of(plan.policy, plan.streaming, self.overall, begun);
         let Ok(place) = entered else {
             return Ok(Err(ledger.busy()));
         };
@@ -333,7 +333,7 @@ impl<'a> Trip<'a> {
             head.status,
             &head.headers,
             held.error_body(),
-            SystemTime::now(),
+            SystemTime::now,
         );
         // Where the policy says that such a status is no reason to go on. What a code says is about
         // the request: a content filter may answer 403.
@@ -380,7 +380,7 @@ fn succeed(plan: &Plan<'_>, permit: Permit<'_>, won: &Won<'_>) {
         return;
     }
     let headers = &won.held.head().headers;
-    let Some(reset) = provider::quota_used_up(headers, SystemTime::now()) else {
+    let Some(reset) = provider::quota_used_up(headers, SystemTime::now) else {
         return;
     };
     let now = Instant::now().into_std();

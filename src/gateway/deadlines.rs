@@ -27,16 +27,16 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Those of an attempt that begins now. `streaming`: the request asks for a stream.
-    pub(super) fn begin(
+    /// Those of an attempt that has `begun`. `streaming`: the request asks for a stream.
+    pub(super) fn of(
         policy: &FailoverPolicy,
         streaming: bool,
         overall: Option<Instant>,
+        begun: Instant,
     ) -> Self {
-        let now = Instant::now();
         Self {
-            request: now + policy.request_timeout,
-            first_token: now + policy.first_token_timeout,
+            request: begun + policy.request_timeout,
+            first_token: begun + policy.first_token_timeout,
             idle: policy.stream_idle_timeout,
             overall,
             streaming,

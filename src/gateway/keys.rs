@@ -135,7 +135,7 @@ pub(super) fn judge_key(head: &ResponseHeader) -> Verdict {
         head.status,
         &head.headers,
         None,
-        SystemTime::now(),
+        SystemTime::now,
     )
 }
 

@@ -32,15 +32,17 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// An exchange begins, with a pair or without a policy, with one of several keys or with an only one.
+    /// An exchange begins, with a pair or without a policy, with one of several keys or with an only one. Tells
+    /// when.
     pub(super) fn begin(
         &mut self,
         endpoint: &EndpointLinks,
         model: Option<&Arc<str>>,
         pair: Option<PairId>,
         key: Option<usize>,
-    ) {
-        self.begun = Some(Instant::now());
+    ) -> Instant {
+        let begun = Instant::now();
+        self.begun = Some(begun);
         let span =
             |trace: &Arc<RequestTrace>| trace.begin_attempt(endpoint.provider(), SystemTime::now());
         if self.attempts.is_empty() {
@@ -59,6 +61,7 @@ impl Ledger {
             status: None,
             duration: Duration::ZERO,
         });
+        begun
     }
 
     /// The request is traced: every attempt has a span.

@@ -32,15 +32,18 @@ pub fn rate_limit_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration
 
 /// Whether a limit is used up with this answer, so that the next request would be refused.
 /// `Some(Some(wait))`: until the longest reset of the limits that are; `Some(None)`: no header
-/// says how long.
-pub fn quota_used_up(headers: &HeaderMap, now: SystemTime) -> Option<Option<Duration>> {
+/// says how long. `now` is asked for only where there is one.
+pub fn quota_used_up(
+    headers: &HeaderMap,
+    now: impl Fn() -> SystemTime,
+) -> Option<Option<Duration>> {
     // By the answer's headers instead of by the limits: of the few there are, hardly one says 0.
     headers
         .iter()
         .filter(|(_, value)| says_zero(value))
         .filter_map(|(name, _)| LIMITS.iter().find(|limit| limit.remaining == name.as_str()))
         .filter(|limit| limit.remaining(headers) == Some(0))
-        .map(|limit| limit.reset(headers, now))
+        .map(|limit| limit.reset(headers, now()))
         .max()
 }
 
@@ -305,7 +308,7 @@ mod tests {
                 "{provider}"
             );
             assert_eq!(
-                quota_used_up(&headers, now()).map(millis),
+                quota_used_up(&headers, now).map(millis),
                 used_up,
                 "{provider}"
             );
@@ -322,7 +325,7 @@ mod tests {
              x-ratelimit-remaining-tokens-day: 0",
         );
         assert_eq!(
-            quota_used_up(&headers, now()).map(millis),
+            quota_used_up(&headers, now).map(millis),
             Some(Some(360_000))
         );
     }
@@ -340,7 +343,7 @@ mod tests {
             }
             headers.insert("retry-after", value);
             let _ = (retry_after(&headers, now()), rate_limit_reset(&headers, now()));
-            prop_assert!(quota_used_up(&headers, now()).is_some());
+            prop_assert!(quota_used_up(&headers, now).is_some());
         }
     }
 }

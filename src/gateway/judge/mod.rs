@@ -96,13 +96,14 @@ pub struct TargetFault {
 }
 
 /// Judges an answer by its status, its headers and, where the status is no success, the first
-/// 64 KiB of its body. `error_body` is `None` where it is longer: then the status judges alone.
+/// 64 KiB of its body. `error_body` is `None` where it is longer: then the status judges alone. `now` is
+/// asked for only where an answer may say how long to wait.
 pub fn judge_answer(
     failover_on: &FailoverOn,
     status: StatusCode,
     headers: &HeaderMap,
     error_body: Option<&[u8]>,
-    now: SystemTime,
+    now: impl FnOnce() -> SystemTime,
 ) -> Verdict {
     if status.is_success() {
         return Verdict {
@@ -129,7 +130,7 @@ pub fn judge_answer(
     };
     let fault = TargetFault {
         about_key: is_about_key(decided.map(|(_, code)| code), Some(status)),
-        ..target_fault(status, headers, body.retry_delay, lasting, now)
+        ..target_fault(status, headers, body.retry_delay, lasting, now())
     };
     Verdict {
         outcome: blame.outcome(fault),
@@ -310,7 +311,7 @@ fn target_fault(
     let asked = retry_after(headers, now).or(retry_delay);
     let reset = || match status {
         StatusCode::TOO_MANY_REQUESTS => rate_limit_reset(headers, now),
-        _ => quota_used_up(headers, now).flatten(),
+        _ => quota_used_up(headers, || now).flatten(),
     };
     TargetFault {
         transient: !lasting && matches!(status.as_u16(), 500 | 502 | 503 | 504),

@@ -38,7 +38,7 @@ fn judged_by(failover_on: &FailoverOn, status: u16, body: &str) -> Verdict {
         StatusCode::from_u16(status).unwrap(),
         &HeaderMap::new(),
         Some(body.as_bytes()),
-        now(),
+        now,
     )
 }
 
@@ -227,7 +227,7 @@ fn a_body_that_is_too_long_leaves_the_status_alone() {
         StatusCode::BAD_REQUEST,
         &HeaderMap::new(),
         None,
-        now(),
+        now,
     );
     assert_eq!(told(&verdict), "client 400");
     assert_eq!(verdict.message, None);
@@ -265,7 +265,7 @@ fn waits_are_told_where_waiting_helps() {
             StatusCode::from_u16(status).unwrap(),
             &headers(text),
             Some(body.as_bytes()),
-            now(),
+            now,
         );
         let Outcome::TargetFault(fault) = verdict.outcome else {
             panic!("{status} {text}: {verdict:?}");
@@ -282,7 +282,7 @@ fn waits_are_told_where_waiting_helps() {
         StatusCode::TOO_MANY_REQUESTS,
         &headers(&beside),
         None,
-        now(),
+        now,
     );
     let expected = TargetFault {
         transient: false,
@@ -316,7 +316,7 @@ fn what_is_about_the_key() {
             StatusCode::from_u16(status).unwrap(),
             &HeaderMap::new(),
             Some(body.as_bytes()),
-            now(),
+            now,
         );
         let Outcome::TargetFault(fault) = verdict.outcome else {
             panic!("{status} {body}: {verdict:?}");
