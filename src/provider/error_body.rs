@@ -177,10 +177,14 @@ fn one_line(text: &str) -> Option<String> {
     } else {
         &text[..end]
     };
-    let mut line: String = kept
-        .chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .collect();
+    // Mostly it is one already, and then a single copy.
+    let plain = kept.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    let mut line = if plain {
+        kept.to_owned()
+    } else {
+        let in_line = |char: char| if char.is_control() { ' ' } else { char };
+        kept.chars().map(in_line).collect()
+    };
     if kept.len() < text.len() {
         line.push(CUT);
     }
