@@ -142,6 +142,7 @@ pub(super) fn readable(
     request: &RequestHeader,
     snapshot: &Snapshot,
     operation: &Operation,
+    length: Option<usize>,
     has_body: bool,
 ) -> Result<BodyKind, Rejection> {
     let headers = &request.headers;
@@ -168,14 +169,10 @@ pub(super) fn readable(
             ),
         ));
     }
-    if content_length(headers).is_some_and(|length| length > snapshot.limits.request_body) {
+    if length.is_some_and(|length| length > snapshot.limits.request_body) {
         return Err(Rejection::too_large(snapshot.limits.request_body));
     }
-    if must_be_read
-        && !has_body
-        && request.version != http::Version::HTTP_2
-        && headers.get(header::CONTENT_LENGTH).is_none()
-    {
+    if must_be_read && !has_body && request.version != http::Version::HTTP_2 && length.is_none() {
         return Err(Rejection::length_required());
     }
     Ok(kind)
@@ -190,8 +187,10 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Rejection> {
     let Some(kind) = types.next() else {
         return Ok(BodyKind::Json);
     };
+    if is_json(kind.as_bytes()) {
+        return Ok(BodyKind::Json);
+    }
     match form_field::boundary(kind.as_bytes()) {
-        _ if is_json(kind.as_bytes()) => Ok(BodyKind::Json),
         None => Ok(BodyKind::Other),
         Some(Ok(boundary)) if types.next().is_none() => Ok(BodyKind::Form(boundary)),
         Some(_) => {
@@ -213,11 +212,10 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
 
 /// Whether a media type is JSON: `application/json`, `text/json` or `…+json`.
 pub(super) fn is_json(media_type: &[u8]) -> bool {
-    let essence = media_type
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii()
-        .to_ascii_lowercase();
-    matches!(&*essence, b"application/json" | b"text/json") || essence.ends_with(b"+json")
+    let essence = media_type.split(|&byte| byte == b';').next();
+    let essence = essence.unwrap_or_default().trim_ascii();
+    let suffix = essence.last_chunk::<5>();
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence.eq_ignore_ascii_case(b"text/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
 }

@@ -29,17 +29,17 @@ pub(super) struct Body<'a> {
     _share: Share<'a>,
 }
 
-/// Reads the body of a request whose head has been admitted.
+/// Reads the body of a request whose head has been admitted; `expected`: as long as the head says.
 ///
 /// # Errors
 /// 413 over the limit, 503 where all requests together hold too much, 408 for a caller too slow,
 /// 400 for broken chunks; `ClientGone`.
 pub(super) async fn read<'a>(
     client: &mut Client<'_>,
+    expected: Option<usize>,
     limits: &Limits,
     held: &'a HeldBytes,
 ) -> Result<Body<'a>, Failure> {
-    let expected = content_length(&client.request().headers);
     let mut share = held.share();
     // Of what came with the head nobody needs to know when.
     let mut begun = None;

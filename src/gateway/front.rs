@@ -24,6 +24,7 @@ mod framing;
 mod http2;
 mod strict_chunks;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -261,6 +262,8 @@ impl Front {
         shutdown: &ShutdownWatch,
     ) {
         let mut closing = self.connections.idle_closing();
+        // Once for all requests: whoever begins to wait has to be put on a list.
+        let mut closing = pin!(closing.wait());
         let mut timer = Timer::default();
         let mut head_timeout = None;
         for served in 1.. {
@@ -269,7 +272,7 @@ impl Front {
                 &mut timer,
                 deadline,
                 head_timeout,
-                &mut closing,
+                closing.as_mut(),
             );
             let head = head.await;
             let table = self.gateway.table();
@@ -370,14 +373,14 @@ async fn read_head(
     timer: &mut Timer,
     mut deadline: Instant,
     mut timeout: Option<Duration>,
-    closing: &mut IdleClosing,
+    closing: impl Future<Output = ()>,
 ) -> Result<(Bytes, BytesMut), Unread> {
     let mut head = BytesMut::new();
     let first = tokio::select! {
         biased;
         read = read_some::<HEAD_READ>(stream, &mut head) => read,
         () = timer.until(deadline) => return Err(Unread::Gone),
-        () = closing.wait() => return Err(Unread::Gone),
+        () = closing => return Err(Unread::Gone),
     };
     if !matches!(first, Ok(1..)) {
         return Err(Unread::Gone);

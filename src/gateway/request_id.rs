@@ -25,12 +25,10 @@ impl RequestIds {
         let high = self.process.hash_one(count);
         let low = self.process.hash_one(!count);
         let number = u128::from(high) << 64 | u128::from(low);
-        let mut text = String::with_capacity(32);
-        for byte in number.to_be_bytes() {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
-        }
-        text.into()
+        let digit = |place: usize| DIGITS[(number >> (4 * (31 - place))) as usize & 0xf];
+        let text: [u8; 32] = std::array::from_fn(digit);
+        // Digits are text.
+        std::str::from_utf8(&text).unwrap_or_default().into()
     }
 }
 

@@ -85,8 +85,9 @@ async fn to_answer(
     }
 
     let has_body = !client.sends_no_body();
-    let kind = admit::readable(client.request(), snapshot, operation, has_body)?;
-    let body = body::read(client, &snapshot.limits, gateway.held_bytes()).await?;
+    let length = admit::content_length(&client.request().headers);
+    let kind = admit::readable(client.request(), snapshot, operation, length, has_body)?;
+    let body = body::read(client, length, &snapshot.limits, gateway.held_bytes()).await?;
     ctx.ledger.waited(body.took);
     let headers = &client.request().headers;
     let model = route::model(operation, headers, &address, &body, &kind)?;

@@ -159,13 +159,33 @@ impl<'a> Json<'a> {
     /// Goes past a value, whatever it is.
     pub fn skip(&mut self) -> Result<()> {
         match self.next() {
-            b'{' => self.object(|json, _| json.skip()),
+            b'{' => self.skip_object(),
             b'[' => self.list(Self::skip),
             b'"' => self.skip_string().map(drop),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
             b'n' => self.literal("null"),
             _ => self.number(),
+        }
+    }
+
+    /// Goes past an object, whose keys nobody wants.
+    fn skip_object(&mut self) -> Result<()> {
+        self.enter()?;
+        if self.next() == b'}' {
+            return self.leave();
+        }
+        loop {
+            self.expect_next(b'"')?;
+            self.skip_string()?;
+            self.expect_next(b':')?;
+            self.at += 1;
+            self.skip()?;
+            match self.next() {
+                b',' => self.at += 1,
+                b'}' => return self.leave(),
+                _ => return Err(Malformed),
+            }
         }
     }
 
