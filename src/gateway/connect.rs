@@ -1,6 +1,7 @@
 //! A connection to a backend: a pooled one where there is one, else a fresh one.
 //!
-//! Pingora's connector opens connections (TCP, TLS, ALPN), other than those that need TCP alone; the pool of idle HTTP/1.1 connections
+//! Connections that need TCP alone are opened here, all others (TLS, ALPN, HTTP/2, from a bound address) by
+//! Pingora's connector. The pool of idle HTTP/1.1 connections
 //! is ours, because Pingora's spawns a task for each connection that is put back and asks the
 //! kernel for the peer's address each time one is taken out: a third of a small request's cost
 //! here. Ours is a stack a backend ([`idle`]). A connection that the server has closed meanwhile is
@@ -71,8 +72,9 @@ pub struct Links {
 struct Connectors {
     transport: TransportConnector,
     http2: Http2Connector,
-    /// Connections leave from addresses that Pingora's configuration names.
-    bound: bool,
+    /// Pingora's configuration has something to say of all of them: from where they leave, or which threads
+    /// open them.
+    particular: bool,
 }
 
 impl Links {
@@ -81,7 +83,9 @@ impl Links {
     pub fn new(options: ConnectorOptions, pool_size: usize) -> Self {
         Self {
             connectors: Arc::new(Connectors {
-                bound: !(options.bind_to_v4.is_empty() && options.bind_to_v6.is_empty()),
+                particular: !options.bind_to_v4.is_empty()
+                    || !options.bind_to_v6.is_empty()
+                    || options.offload_threadpool.is_some(),
                 transport: TransportConnector::new(Some(options.clone())),
                 http2: Http2Connector::new(Some(options)),
             }),
@@ -313,7 +317,7 @@ impl Link {
         fresh: bool,
     ) -> Result<Connection, ExchangeFault> {
         if self.http_version == HttpVersion::Http1 {
-            let stream = match plain_address(peer).filter(|_| !self.connectors.bound) {
+            let stream = match plain_address(peer).filter(|_| !self.connectors.particular) {
                 Some(address) => Box::new(self.open_plain(address).await?),
                 None => {
                     let opened = self.connectors.transport.new_stream(&**peer).await;

@@ -337,7 +337,7 @@ fn parse_head(buffer: &BytesMut) -> Result<Option<(Box<ResponseHeader>, usize)>,
     // One copy of the head that all values share, instead of one for each.
     let text = Bytes::copy_from_slice(&buffer[..length]);
     // By Pingora's own methods each name would be read twice, and looked up once to be written in capitals.
-    let map = HeaderMap::try_with_capacity(response.headers.len());
+    let map = HeaderMap::try_with_capacity(response.headers.len() + 1); // a length of ours
     head.headers = map.map_err(|_| malformed())?;
     for header in response.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| malformed())?;

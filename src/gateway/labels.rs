@@ -100,7 +100,6 @@ pub(super) fn set(head: &mut ResponseHeader, name: HeaderName, value: HeaderValu
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
-    use proptest::prelude::*;
 
     use super::*;
 
@@ -129,10 +128,39 @@ mod tests {
         assert_eq!(said("x-ratelimit-limit-requests"), Some("7"));
     }
 
-    proptest! {
-        #[test]
-        fn what_no_header_can_say_is_not_said(text in any::<String>()) {
-            prop_assert_eq!(is_value(&text), HeaderValue::from_bytes(text.as_bytes()).is_ok());
+    /// As [`Labels::each`] tells them.
+    fn told(labels: Labels<'_>) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        labels.each(|name, value| {
+            let value = String::from_utf8(value.to_vec()).unwrap();
+            told.push((name.as_str().to_owned(), value));
+        });
+        told
+    }
+
+    #[test]
+    fn a_head_has_what_is_told_and_nothing_that_no_header_can_say() {
+        let ledger = Ledger::default();
+        for (id, expected) in [("mine", 2), ("mine\r\nset-cookie: x", 1)] {
+            let labels = Labels::new(id, &ledger);
+            let told = told(labels);
+            assert_eq!(told.len(), expected, "{told:?}");
+            let mut head = ResponseHeader::build(StatusCode::OK, None).unwrap();
+            labels.put_on(&mut head);
+            let put = head.headers.iter().map(|(name, value)| {
+                let value = value.to_str().unwrap().to_owned();
+                (name.as_str().to_owned(), value)
+            });
+            assert_eq!(put.collect::<Vec<_>>(), told);
+        }
+    }
+
+    #[test]
+    fn what_is_a_value_is_one_to_the_http_crate() {
+        for character in '\0'..='\u{ff}' {
+            let text = format!("a{character}b");
+            let expected = HeaderValue::from_bytes(text.as_bytes()).is_ok();
+            assert_eq!(is_value(&text), expected, "{text:?}");
         }
     }
 }

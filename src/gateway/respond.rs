@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::ResponseHeader;
 
 use super::admit::content_length;
@@ -38,13 +38,21 @@ pub(super) async fn whole(
     let (mut head, body, _share) = whole.into_answer();
     let labels = Labels::new(request_id, ledger);
     labels.make_room(&mut head);
-    let says_length = head.headers.contains_key(header::CONTENT_LENGTH);
-    if !says_length && head.status != StatusCode::NO_CONTENT {
-        let length = HeaderValue::from(body.len());
-        set(&mut head, header::CONTENT_LENGTH, length);
-    }
+    say_length(&mut head, &client.request().method, body.len());
     write_head(client, head, labels).await?;
     write(client, body, true).await
+}
+
+/// Says how long the body is that is sent. What an answer to HEAD would have its sender alone knows, and the length of
+/// a 304 is that of something else (RFC 9110, section 8.6).
+fn say_length(head: &mut ResponseHeader, method: &Method, length: usize) {
+    match head.status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
+            head.remove_header(&header::CONTENT_LENGTH);
+        }
+        _ if method == Method::HEAD || content_length(&head.headers) == Some(length) => {}
+        _ => set(head, header::CONTENT_LENGTH, HeaderValue::from(length)),
+    }
 }
 
 /// Begins an answer whose end is not here yet. Where its length isn't known it goes in chunks, or
@@ -181,7 +189,7 @@ async fn error_answer(
         header::CONTENT_LENGTH,
         HeaderValue::from(answer.body.len()),
     );
-    let is_head = client.request().method == http::Method::HEAD;
+    let is_head = client.request().method == Method::HEAD;
     let labels = Labels::new(&ctx.record.request_id, &ctx.ledger);
     write_head(client, Box::new(head), labels).await?;
     // The answer to HEAD says how long the body would be, and has none.

@@ -263,10 +263,11 @@ impl Arrival {
     /// What is spoken on it, told of by the event loop of whoever calls; with TLS where that stands by
     /// `deadline`.
     async fn open(self, deadline: Instant) -> Result<Stream, Unheard> {
+        let h2c = self.may_speak_h2c();
         match self {
             Self::Client(socket, peer, entrance) => {
                 let Some(tls) = &entrance.tls else {
-                    return Ok(match entrance.h2c {
+                    return Ok(match h2c {
                         // Its first bytes are looked at before they are read.
                         true => Box::new(layered(socket, peer)?),
                         false => Box::new(PlainStream::accepted(socket, peer)?),

@@ -266,3 +266,21 @@ async fn what_an_upstream_forges_is_replaced_and_its_own_id_kept() {
         }
     }
 }
+
+/// A model is the caller's to name where it goes to the default endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_no_header_can_say_is_not_said() {
+    let (upstream, gateway) = gateway().await;
+    upstream.answer_with(|_| Reply::chat("any", "Hello."));
+    for client in clients(&gateway) {
+        for model in ["a\r\nset-cookie: x=1", "a\nb", "a\0", "\u{7f}"] {
+            let answer = client.post(CHAT, ask(model)).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(labels(&answer), [Some("openai"), None, Some("1"), None]);
+            assert_eq!(answer.header("set-cookie"), None);
+            assert_eq!(upstream.last_request().model().as_deref(), Some(model));
+        }
+        let accented = client.post(CHAT, ask("modèle")).await;
+        assert_eq!(accented.status, 200);
+    }
+}

@@ -256,3 +256,23 @@ async fn over_tls_it_is_the_same() {
     );
     assert_eq!(stage.counts(), (2, 1));
 }
+
+/// Nothing follows its head, and its length would be that of something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_304_says_no_length() {
+    let passing = "failover_on: {statuses: {remove: [304]}}";
+    for (target, fields) in [
+        (Upstream::start().await, ""),
+        (Upstream::h2c().await, "http_version: 2"),
+    ] {
+        let stage = Stage::before(target, fields, passing).await;
+        let unchanged = Reply::status(304).header("content-length", "7");
+        stage.target.always(unchanged);
+        let answer = stage.ask().await;
+        assert_eq!((answer.status, answer.body.len()), (304, 0));
+        assert_eq!(answer.header("content-length"), None);
+        assert!(answer.complete && !answer.closed);
+        assert_eq!(stage.ask().await.status, 304);
+        assert_eq!(stage.client.connections(), 1, "the connection stays usable");
+    }
+}

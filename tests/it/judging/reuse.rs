@@ -408,3 +408,32 @@ async fn a_stream_reset_without_an_error_ends_an_answer() {
     stage.target.always(cut);
     stage.assert_target_fault("truncated").await;
 }
+
+/// Whichever way they are opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_leave_from_where_the_configuration_says() {
+    for (field, expected) in [
+        ("client_bind_to_ipv4: []", "127.0.0.1"),
+        ("client_bind_to_ipv4: [127.0.0.2]", "127.0.0.2"),
+        ("upstream_connect_offload_threadpools: 1", "127.0.0.1"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let gateway = Setup::new()
+            .server(field)
+            .endpoint("target", &url)
+            .chain(&[("first", "target")], "")
+            .start();
+        let client = gateway.client();
+        let asked = async { client.post(CHAT, question("first")).await };
+        let answered = async {
+            let (mut socket, from) = listener.accept().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+            socket.write_all(head).await.unwrap();
+            from.ip()
+        };
+        let (answer, from) = tokio::join!(asked, answered);
+        assert_eq!((answer.status, from), (200, expected.parse().unwrap()));
+    }
+}

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{ASKED, ASKED_IN_URL, FALLBACK, FALLBACK_IN_URL, Stage, odd};
+use crate::support::Reply;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_in_the_path_is_found_and_replaced() {
@@ -135,6 +136,26 @@ async fn a_model_in_a_header_is_found_and_replaced() {
     stage.refused(without, 400, "missing_model").await;
     let twice = get(ASKED).header("x-model", ASKED);
     stage.refused(twice, 400, "invalid_model").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_alone_says_the_length_that_its_upstream_says() {
+    let operation = "method: HEAD\npath: /v1/voices\nmodel_in: {header: x-model}";
+    let stage = Stage::new(operation, "").await;
+    let head = Reply::status(200).header("content-length", "1234");
+    stage.second.always(head);
+    let client = stage.client();
+    for _ in 0..2 {
+        let request = client
+            .request("HEAD", "/v1/voices")
+            .header("x-model", ASKED);
+        let answer = request.await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers.all("content-length"), ["1234"]);
+        assert_eq!(answer.header("x-standin-attempts"), Some("2"));
+        assert!(answer.body.is_empty() && answer.complete);
+    }
+    assert_eq!(client.connections(), 1, "the connection stays usable");
 }
 
 /// A caller of OpenAI's API, and an endpoint that is a deployment on Azure.

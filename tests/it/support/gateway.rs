@@ -48,7 +48,7 @@ pub struct Setup {
     rate_limit: String,
     access_log: String,
     otlp: String,
-    work_stealing: bool,
+    server: String,
 }
 
 impl Setup {
@@ -191,19 +191,22 @@ impl Setup {
     }
 
     /// Threads that take work from each other.
-    pub fn work_stealing(mut self) -> Self {
-        self.work_stealing = true;
+    pub fn work_stealing(self) -> Self {
+        self.server("work_stealing: true")
+    }
+
+    /// A field of Pingora's configuration, in YAML's flow style.
+    pub fn server(mut self, field: &str) -> Self {
+        let _ = write!(self.server, ", {field}");
         self
     }
 
     /// The configuration's text.
     pub fn yaml(&self, access_log: &str) -> String {
-        let mut text = String::from(
-            "server: {threads: 2, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2}\n",
+        let mut text = format!(
+            "server: {{threads: 2, grace_period_seconds: 0, graceful_shutdown_timeout_seconds: 2{}}}\n",
+            self.server
         );
-        if self.work_stealing {
-            text = text.replace("threads: 2", "threads: 2, work_stealing: true");
-        }
         let _ = write!(
             text,
             "listeners:\n  - address: 127.0.0.1:0\n{}",
