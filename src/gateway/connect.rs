@@ -1,11 +1,11 @@
 //! A connection to a backend: a pooled one where there is one, else a fresh one.
 //!
-//! Connections that need TCP alone are opened here, all others (TLS, ALPN, HTTP/2, from a bound address) by
-//! Pingora's connector. The pool of idle HTTP/1.1 connections
-//! is ours, because Pingora's spawns a task for each connection that is put back and asks the
-//! kernel for the peer's address each time one is taken out: a third of a small request's cost
-//! here. Ours is a stack a backend ([`idle`]). A connection that the server has closed meanwhile is
-//! noticed when it is taken out, or by [`Links::sweep`]. HTTP/2 connections stay in Pingora's own pool.
+//! Connections that need TCP alone are opened here, all others (TLS, ALPN, HTTP/2, from a bound
+//! address) by Pingora's connector. The pool of idle HTTP/1.1 connections is ours, because Pingora's
+//! spawns a task for each connection that is put back and asks the kernel for the peer's address
+//! each time one is taken out: a third of a small request's cost here. Ours is a stack a backend
+//! ([`idle`]). A connection that the server has closed meanwhile is noticed when it is taken out, or
+//! by [`Links::sweep`]. HTTP/2 connections stay in Pingora's own pool.
 //!
 //! ```text
 //! connect() ── idle one, alive? ──yes──> Connection { reused: true }
