@@ -14,6 +14,8 @@
 //! ```
 
 mod idle;
+#[cfg(test)]
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -11,10 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{advance, timeout};
 
 use super::*;
+use crate::gateway::connect::tests::to_listener;
 use crate::gateway::connect::{Connection, HTTP2_PING, Link, Links};
-use crate::policy::{
-    Backend, Balance, Credential, Endpoint, EndpointId, HttpVersion, Provider, Scheme, UpstreamTls,
-};
+use crate::policy::HttpVersion;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -41,30 +40,7 @@ fn links() -> Links {
 
 /// The way to an endpoint that speaks HTTP/2 in cleartext.
 fn link(links: &Links, listener: &TcpListener) -> Arc<Link> {
-    let backend = Backend {
-        scheme: Scheme::Http,
-        host: "127.0.0.1".to_owned(),
-        port: listener.local_addr().unwrap().port(),
-        base_path: String::new(),
-        weight: 1,
-    };
-    let endpoint = Endpoint {
-        id: EndpointId(0),
-        name: "pinged".into(),
-        provider: Provider::Custom,
-        backends: vec![backend.clone()],
-        balance: Balance::default(),
-        discover_interval: None,
-        credential: Credential::None,
-        rewrite_path: None,
-        query: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        http_version: HttpVersion::Http2,
-        tls: UpstreamTls::default(),
-        health_check: None,
-        room: None,
-    };
-    links.link(&endpoint, &backend, None).unwrap()
+    to_listener(links, listener, HttpVersion::Http2)
 }
 
 /// A connection's other end.
