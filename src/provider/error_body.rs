@@ -16,15 +16,18 @@
 //!
 //! The shapes don't contradict each other, so they are read as one: the error is the object under
 //! `error`, or else the whole, and its codes are whatever stands where one of them has a code.
-//! What is read is bounded: a message of 1 KiB, eight codes of 128 bytes.
+//! What is read is bounded: a message of 1 KiB, eight codes of 128 bytes, a thousand values. Text with
+//! half a surrogate pair in it is as good as absent, and the rest of the body is read all the same.
 
 #[cfg(test)]
 mod properties;
+mod tree;
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use http::{HeaderMap, HeaderName};
 
+use self::tree::{Object, Tree};
 use super::points_in_time::go_duration;
 
 /// Bytes of a message that are kept.
@@ -53,9 +56,7 @@ pub struct ErrorBody {
 pub fn read_error_body(body: &[u8]) -> Option<ErrorBody> {
     let text = std::str::from_utf8(body).ok()?.trim();
     let read = match text.as_bytes().first()? {
-        b'{' => of_object(&serde_json::from_str(text).ok()?),
-        b'[' => of_object(serde_json::from_str::<Vec<_>>(text).ok()?.first()?),
-        b'"' => of_words(&serde_json::from_str::<String>(text).ok()?),
+        b'{' | b'[' | b'"' => of_json(&Tree::read(text, is_telling).ok()?)?,
         b'<' => return None, // a page for people
         _ => of_words(text),
     };
@@ -64,8 +65,9 @@ pub fn read_error_body(body: &[u8]) -> Option<ErrorBody> {
 
 /// The kind of an error that Amazon's APIs tell in a header: `ThrottlingException`, perhaps with an
 /// address behind it.
-pub fn error_type(headers: &http::HeaderMap) -> Option<&str> {
-    let value = headers.get("x-amzn-errortype")?.to_str().ok()?;
+pub fn error_type(headers: &HeaderMap) -> Option<&str> {
+    const NAME: HeaderName = HeaderName::from_static("x-amzn-errortype");
+    let value = headers.get(NAME)?.to_str().ok()?;
     let kind = value.split(':').next().unwrap_or_default().trim();
     (!kind.is_empty() && kind.len() <= CODE_LIMIT).then_some(kind)
 }
@@ -84,22 +86,49 @@ pub const fn google_status(status: u16) -> &'static str {
     }
 }
 
-fn of_object(whole: &Map<String, Value>) -> ErrorBody {
-    let error = match (whole.get("error"), whole.get("response")) {
-        (Some(Value::Object(error)), _) => error,
-        (_, Some(Value::Object(response))) => match response.get("error") {
-            Some(Value::Object(error)) => error,
-            _ => whole,
-        },
-        _ => whole,
-    };
+/// Whether something is read of the members with this key.
+fn is_telling(key: &str) -> bool {
+    const TELLING: [&str; 16] = [
+        "code",
+        "detail",
+        "details",
+        "error",
+        "error_code",
+        "error_type",
+        "flagged_input",
+        "innererror",
+        "message",
+        "metadata",
+        "msg",
+        "reason",
+        "response",
+        "retryDelay",
+        "status",
+        "type",
+    ];
+    TELLING.contains(&key)
+}
+
+fn of_json(body: &Tree<'_>) -> Option<ErrorBody> {
+    Some(match body {
+        Tree::Object(whole) => of_object(whole),
+        Tree::List(list) => of_object(list.first()?.object()?),
+        Tree::Text(words) => of_words(words),
+        Tree::Number(_) | Tree::Other => return None,
+    })
+}
+
+fn of_object(whole: &Object<'_>) -> ErrorBody {
+    let error = whole.get("error").and_then(Tree::object);
+    let error = error.or_else(|| field(whole, "response", "error")?.object());
+    let error = error.unwrap_or(whole);
     ErrorBody {
         codes: codes(error),
         message: ["message", "error", "detail"]
             .into_iter()
             .find_map(|field| words(error.get(field)?)),
         retry_delay: details(error)
-            .find_map(|detail| go_duration(detail.get("retryDelay")?.as_str()?)),
+            .find_map(|detail| go_duration(detail.get("retryDelay")?.text()?)),
     }
 }
 
@@ -110,21 +139,21 @@ fn of_words(text: &str) -> ErrorBody {
     }
 }
 
-fn codes(error: &Map<String, Value>) -> Vec<String> {
-    let mut codes = Vec::new();
-    let mut add = |value: Option<&Value>| {
+fn codes(error: &Object<'_>) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    let mut add = |value: Option<&Tree<'_>>| {
         let code = match value {
-            Some(Value::String(code)) => code.trim().to_owned(),
-            Some(Value::Number(code)) => code.to_string(),
+            Some(Tree::Text(code)) => code.trim(),
+            Some(Tree::Number(code)) => code,
             _ => return,
         };
         let says_something = !code.is_empty() && code != "error"; // {"type": "error"}
         if says_something
             && code.len() <= CODE_LIMIT
             && codes.len() < CODES_LIMIT
-            && !codes.contains(&code)
+            && codes.iter().all(|known| known != code)
         {
-            codes.push(code);
+            codes.push(code.to_owned());
         }
     };
     add(error.get("code"));
@@ -137,34 +166,38 @@ fn codes(error: &Map<String, Value>) -> Vec<String> {
     add(error.get("status"));
     if field(error, "metadata", "flagged_input").is_some() {
         // OpenRouter's moderation has no code of its own.
-        add(Some(&Value::from("content_policy_violation")));
+        add(Some(&Tree::Text("content_policy_violation".into())));
     }
     codes
 }
 
-fn field<'a>(object: &'a Map<String, Value>, outer: &str, inner: &str) -> Option<&'a Value> {
+fn field<'a, 'body>(
+    object: &'a Object<'body>,
+    outer: &str,
+    inner: &str,
+) -> Option<&'a Tree<'body>> {
     object.get(outer)?.get(inner)
 }
 
 /// The objects in Google's list of details.
-fn details(error: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
-    let list = error.get("details").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_object)
+fn details<'a, 'body>(error: &'a Object<'body>) -> impl Iterator<Item = &'a Object<'body>> {
+    let list = error.get("details").and_then(Tree::list);
+    list.into_iter().flatten().filter_map(Tree::object)
 }
 
 /// A message: text, or FastAPI's list of complaints, of which the first is told, or (Mistral's
 /// 422) such a list one level deeper.
-fn words(value: &Value) -> Option<String> {
-    let complaint = |value: &Value| one_line(value.get("msg")?.as_str()?);
+fn words(value: &Tree<'_>) -> Option<String> {
+    let complaint = |value: &Tree<'_>| one_line(value.get("msg")?.text()?);
     match value {
-        Value::String(text) => one_line(text),
-        Value::Array(list) => list.iter().find_map(complaint),
-        Value::Object(object) => match object.get("detail") {
-            Some(Value::Array(list)) => list.iter().find_map(complaint),
-            Some(Value::String(text)) => one_line(text),
-            _ => one_line(object.get("message")?.as_str()?),
+        Tree::Text(text) => one_line(text),
+        Tree::List(list) => list.iter().find_map(complaint),
+        Tree::Object(object) => match object.get("detail") {
+            Some(Tree::List(list)) => list.iter().find_map(complaint),
+            Some(Tree::Text(text)) => one_line(text),
+            _ => one_line(object.get("message")?.text()?),
         },
-        _ => None,
+        Tree::Number(_) | Tree::Other => None,
     }
 }
 
@@ -194,6 +227,7 @@ fn one_line(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::properties::check;
     use super::*;
@@ -354,6 +388,41 @@ mod tests {
             assert_eq!(read_error_body(body.as_bytes()), None, "{body}");
         }
         assert_eq!(read_error_body(b"\xff\xfe"), None);
+    }
+
+    #[test]
+    fn what_is_odd_is_no_reason_to_read_nothing() {
+        for (body, codes, message) in [
+            (
+                r#"{"error":{"message":"\ud800","code":"model_not_found"}}"#,
+                &["model_not_found"][..],
+                None,
+            ),
+            (
+                r#"{"error":{"code":1e400,"message":"a number beyond a double"}}"#,
+                &["1e400"],
+                Some("a number beyond a double"),
+            ),
+            (r#"[{"error":{"code":404}},1]"#, &["404"], None),
+            (
+                r#"{"error":"the first","error":{"message":"the last"}}"#,
+                &[],
+                Some("the last"),
+            ),
+        ] {
+            let read = read_error_body(body.as_bytes()).unwrap();
+            assert_eq!(read.codes, codes, "{body}");
+            assert_eq!(read.message.as_deref(), message, "{body}");
+        }
+        assert_eq!(read_error_body(br#""\ud800""#), None);
+    }
+
+    #[test]
+    fn an_error_behind_a_long_answer_is_read() {
+        let output = "[],".repeat(100_000);
+        let body = format!(r#"{{"output":[{output}0],"error":{{"code":"content_filter"}}}}"#);
+        let read = read_error_body(body.as_bytes()).unwrap();
+        assert_eq!(read.codes, ["content_filter"]);
     }
 
     #[test]

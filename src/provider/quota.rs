@@ -8,16 +8,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue};
+use http::header::{self, AsHeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::points_in_time::{milliseconds, reset, seconds_or_date};
 
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
 /// How long the answer asks to wait before the next request: `retry-after-ms` (Azure), else
-/// `retry-after`. A time in the past is a wait of zero.
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    value(headers, "retry-after-ms")
+/// `retry-after`. A time in the past is a wait of zero. `now` is asked for only where there is one.
+pub fn retry_after(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
+    value(headers, RETRY_AFTER_MS)
         .and_then(milliseconds)
-        .or_else(|| seconds_or_date(value(headers, "retry-after")?, now))
+        .or_else(|| seconds_or_date(value(headers, header::RETRY_AFTER)?, now()))
 }
 
 /// How long a refusal for too many requests lasts by its reset headers: the longest of those
@@ -71,12 +74,12 @@ impl Limit {
     fn reset(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         self.reset
             .iter()
-            .filter_map(|name| reset(value(headers, name)?, now))
+            .filter_map(|name| reset(value(headers, *name)?, now))
             .max()
     }
 }
 
-fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn value(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
@@ -194,11 +197,7 @@ mod tests {
             ("retry-after: soon", None),
             ("content-type: application/json", None),
         ] {
-            assert_eq!(
-                millis(retry_after(&headers(text), now())),
-                expected,
-                "{text}"
-            );
+            assert_eq!(millis(retry_after(&headers(text), now)), expected, "{text}");
         }
     }
 
@@ -342,7 +341,7 @@ mod tests {
                 }
             }
             headers.insert("retry-after", value);
-            let _ = (retry_after(&headers, now()), rate_limit_reset(&headers, now()));
+            let _ = (retry_after(&headers, now), rate_limit_reset(&headers, now()));
             prop_assert!(quota_used_up(&headers, now).is_some());
         }
     }

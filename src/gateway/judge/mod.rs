@@ -103,7 +103,7 @@ pub fn judge_answer(
     status: StatusCode,
     headers: &HeaderMap,
     error_body: Option<&[u8]>,
-    now: impl FnOnce() -> SystemTime,
+    now: impl Fn() -> SystemTime,
 ) -> Verdict {
     if status.is_success() {
         return Verdict {
@@ -130,7 +130,7 @@ pub fn judge_answer(
     };
     let fault = TargetFault {
         about_key: is_about_key(decided.map(|(_, code)| code), Some(status)),
-        ..target_fault(status, headers, body.retry_delay, lasting, now())
+        ..target_fault(status, headers, body.retry_delay, lasting, now)
     };
     Verdict {
         outcome: blame.outcome(fault),
@@ -306,12 +306,12 @@ fn target_fault(
     headers: &HeaderMap,
     retry_delay: Option<Duration>,
     lasting: bool,
-    now: SystemTime,
+    now: impl Fn() -> SystemTime,
 ) -> TargetFault {
-    let asked = retry_after(headers, now).or(retry_delay);
+    let asked = retry_after(headers, &now).or(retry_delay);
     let reset = || match status {
-        StatusCode::TOO_MANY_REQUESTS => rate_limit_reset(headers, now),
-        _ => quota_used_up(headers, || now).flatten(),
+        StatusCode::TOO_MANY_REQUESTS => rate_limit_reset(headers, now()),
+        _ => quota_used_up(headers, &now).flatten(),
     };
     TargetFault {
         transient: !lasting && matches!(status.as_u16(), 500 | 502 | 503 | 504),

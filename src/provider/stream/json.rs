@@ -8,6 +8,9 @@
 //! sends `"usage": []` still sends a stream that its clients can read; a member that is there twice
 //! counts as its last. Only what is no JSON is an error.
 
+#[cfg(test)]
+pub(in crate::provider) mod values;
+
 use std::borrow::Cow;
 
 /// The text is no JSON.
@@ -37,14 +40,26 @@ impl<'a> Json<'a> {
         data: &'a [u8],
         member: impl FnMut(&mut Self, &str) -> Result<()>,
     ) -> Result<Self> {
+        let text = simdutf8::basic::from_utf8(data).map_err(|_| Malformed)?;
+        Self::whole(text, |json| {
+            json.expect_next(b'{')?;
+            json.object(member)
+        })
+    }
+
+    /// Reads a value that is the whole of `text`.
+    ///
+    /// # Errors
+    /// It is no JSON.
+    #[inline]
+    pub fn whole(text: &'a str, value: impl FnOnce(&mut Self) -> Result<()>) -> Result<Self> {
         let mut json = Self {
-            text: simdutf8::basic::from_utf8(data).map_err(|_| Malformed)?,
+            text,
             at: 0,
             depth: 0,
             garbled: false,
         };
-        json.expect_next(b'{')?;
-        json.object(member)?;
+        value(&mut json)?;
         json.next();
         if json.at == json.text.len() {
             Ok(json)
@@ -61,6 +76,15 @@ impl<'a> Json<'a> {
 
     /// Calls `member` with each key of an object; it must read or skip the value.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
+        self.members(|json, key| member(json, &key))
+    }
+
+    /// The same with keys that can be kept.
+    #[inline]
+    pub fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<()>,
+    ) -> Result<()> {
         if self.next() != b'{' {
             return self.skip();
         }
@@ -70,7 +94,7 @@ impl<'a> Json<'a> {
         }
         loop {
             let key = self.key()?;
-            member(self, &key)?;
+            member(self, key)?;
             match self.next() {
                 b',' => self.at += 1,
                 b'}' => return self.leave(),
@@ -123,9 +147,14 @@ impl<'a> Json<'a> {
 
     /// A whole number.
     pub fn count(&mut self) -> Result<Option<u64>> {
+        Ok(self.written()?.parse().ok())
+    }
+
+    /// A value, whatever it is, as it is written.
+    pub fn written(&mut self) -> Result<&'a str> {
         let start = self.at_value();
         self.skip()?;
-        Ok(self.text[start..self.at].parse().ok())
+        Ok(&self.text[start..self.at])
     }
 
     /// Whether null stands there.
@@ -191,7 +220,7 @@ impl<'a> Json<'a> {
 
     /// Skips white space; the byte that stands there then, 0 at the end. It is not consumed.
     #[inline(always)]
-    fn next(&mut self) -> u8 {
+    pub fn next(&mut self) -> u8 {
         loop {
             match self.peek() {
                 b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
@@ -369,6 +398,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::values::values;
     use super::*;
 
     fn is_object(data: &[u8]) -> bool {
@@ -508,24 +538,6 @@ mod tests {
             .unwrap();
             assert_eq!(filled, Some(expected), "{value}");
         }
-    }
-
-    fn values() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            "\\PC{0,20}".prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 32, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::vec((any::<String>(), inner), 0..6)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
     }
 
     proptest! {
