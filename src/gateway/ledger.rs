@@ -46,8 +46,8 @@ impl Ledger {
         let span =
             |trace: &Arc<RequestTrace>| trace.begin_attempt(endpoint.provider(), SystemTime::now());
         if self.attempts.is_empty() {
-            // Mostly it is the only one.
-            self.attempts.reserve_exact(1);
+            // Mostly it is the only one, else there is one more.
+            self.attempts.reserve_exact(2);
         }
         self.attempts.push(AttemptRecord {
             endpoint: endpoint.name().clone(),
@@ -168,7 +168,9 @@ impl Ledger {
             if attempt.outcome == AttemptRecord::SUCCESS || attempt.outcome == UNDECIDED {
                 continue;
             }
-            if !text.is_empty() {
+            if text.is_empty() {
+                text.reserve(64);
+            } else {
                 text.push_str(", ");
             }
             text.push_str(&attempt.endpoint);
