@@ -354,7 +354,8 @@ impl Front {
         record.status = Some(refusal.status.as_u16());
         record.error = Some(refusal.code);
         record.bytes_out = refuse(&mut stream, &refusal, &record.request_id).await;
-        self.gateway.account(&self.gateway.table(), record);
+        let ended = Instant::now().into_std();
+        self.gateway.account(&self.gateway.table(), ended, record);
     }
 }
 

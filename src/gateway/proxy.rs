@@ -311,11 +311,13 @@ impl RequestContext {
         record.status = sent.status.map(|status| status.as_u16());
         record.bytes_in = sent.bytes_in;
         record.bytes_out = sent.bytes_out;
-        record.duration = self.started.elapsed();
+        let ended = Instant::now();
+        record.duration = ended.saturating_duration_since(self.started);
+        let ended = ended.into_std();
         if let Some(limits) = self.ledger.limits() {
-            limits.pay(&record, Instant::now().into_std());
+            limits.pay(&record, ended);
         }
-        self.gateway.account(&self.table, record);
+        self.gateway.account(&self.table, ended, record);
     }
 
     /// Keeps a failure for `fail_to_proxy`, and gives the error that leads there.

@@ -145,8 +145,8 @@ impl Gateway {
         })
     }
 
-    /// Tells of a request that is over, wherever it is told of.
-    pub(super) fn account(&self, table: &Table, record: RequestRecord) {
+    /// Tells of a request that has `ended`, wherever it is told of.
+    pub(super) fn account(&self, table: &Table, ended: Instant, record: RequestRecord) {
         for attempt in &record.attempts {
             if let Some(pair) = attempt.pair {
                 table.pair(pair).tally().count(attempt);
@@ -157,7 +157,7 @@ impl Gateway {
         if let Some(tracer) = table.tracer() {
             tracer.finish(&record);
         }
-        self.recent.keep(record);
+        self.recent.keep(ended, record);
     }
 
     /// The last requests.
