@@ -211,10 +211,15 @@ impl Http1 {
         mut head: Box<ResponseHeader>,
         method: &http::Method,
     ) -> Result<Box<ResponseHeader>, ExchangeFault> {
-        self.framing = framing(&head, method)?;
-        self.keep_alive = keeps_alive(&head) && !matches!(self.framing, Framing::UntilClose);
-        strip_connection_headers(&mut head);
-        say_length_once(&mut head);
+        let told = Told::by(&head)?;
+        self.framing = told.framing(head.status, method);
+        self.keep_alive = told.keeps_alive() && !matches!(self.framing, Framing::UntilClose);
+        if told.hop_by_hop {
+            strip_connection_headers(&mut head);
+        }
+        if told.lengths > 0 {
+            say_length_once(&mut head);
+        }
         Ok(head)
     }
 
@@ -356,78 +361,98 @@ fn slice_of(copy: &Bytes, whole: &[u8], part: &[u8]) -> Bytes {
     copy.slice(start..start + part.len())
 }
 
-fn framing(head: &ResponseHeader, method: &http::Method) -> Result<Framing, ExchangeFault> {
-    let length = content_length(&head.headers)?;
-    let chunked = is_chunked(&head.headers)?;
-    if chunked && (length.is_some() || head.version == http::Version::HTTP_10) {
-        return Err(ExchangeFault::Malformed);
-    }
-    let no_body = matches!(
-        head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if no_body || method == http::Method::HEAD {
-        return Ok(Framing::Done);
-    }
-    Ok(match (chunked, length) {
-        (true, _) => Framing::Chunked(ChunkedDecoder::new()),
-        (false, Some(0)) => Framing::Done,
-        (false, Some(length)) => Framing::Length(length),
-        (false, None) => Framing::UntilClose,
-    })
+/// What an answer's headers say about its connection and its body, in one look at each.
+#[derive(Default)]
+struct Told {
+    /// On which all `content-length` headers agree.
+    length: Option<u64>,
+    /// How many of them there are.
+    lengths: usize,
+    chunked: bool,
+    /// It is HTTP/1.1, so the connection stays open where nobody says anything about it.
+    http11: bool,
+    keep_alive: bool,
+    close: bool,
+    /// There are headers about this connection only.
+    hop_by_hop: bool,
 }
 
-/// The one length that all `content-length` headers agree on.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ExchangeFault> {
-    let mut agreed = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        let text = value.as_bytes();
+impl Told {
+    fn by(head: &ResponseHeader) -> Result<Self, ExchangeFault> {
+        let mut told = Self {
+            http11: head.version == http::Version::HTTP_11,
+            ..Self::default()
+        };
+        for (name, value) in &head.headers {
+            let value = value.as_bytes();
+            if *name == header::CONTENT_LENGTH {
+                told.add_length(value)?;
+            } else if HOP_BY_HOP.contains(name) {
+                told.hop_by_hop = true;
+                if *name == header::TRANSFER_ENCODING {
+                    told.add_coding(value)?;
+                } else if *name == header::CONNECTION {
+                    told.add_options(value);
+                }
+            }
+        }
+        if told.chunked && (told.lengths > 0 || !told.http11) {
+            return Err(ExchangeFault::Malformed);
+        }
+        Ok(told)
+    }
+
+    fn add_length(&mut self, text: &[u8]) -> Result<(), ExchangeFault> {
         let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
         let length = std::str::from_utf8(text)
             .ok()
             .and_then(|text| text.parse().ok());
-        let (true, Some(length)) = (digits, length) else {
-            return Err(ExchangeFault::Malformed);
-        };
-        if agreed.is_some_and(|agreed| agreed != length) {
+        let agrees = self.lengths == 0 || self.length == length;
+        if !digits || length.is_none() || !agrees {
             return Err(ExchangeFault::Malformed);
         }
-        agreed = Some(length);
+        self.length = length;
+        self.lengths += 1;
+        Ok(())
     }
-    Ok(agreed)
-}
 
-fn is_chunked(headers: &HeaderMap) -> Result<bool, ExchangeFault> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else {
-        return Ok(false);
-    };
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(ExchangeFault::Malformed);
+    fn add_coding(&mut self, coding: &[u8]) -> Result<(), ExchangeFault> {
+        let twice = std::mem::replace(&mut self.chunked, true);
+        if twice || !coding.eq_ignore_ascii_case(b"chunked") {
+            return Err(ExchangeFault::Malformed);
+        }
+        Ok(())
     }
-    Ok(true)
-}
 
-fn keeps_alive(head: &ResponseHeader) -> bool {
-    let mut keep = head.version == http::Version::HTTP_11;
-    for value in head.headers.get_all(header::CONNECTION) {
-        for token in value.as_bytes().split(|&byte| byte == b',') {
-            let token = token.trim_ascii();
-            if token.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keep |= token.eq_ignore_ascii_case(b"keep-alive");
+    fn add_options(&mut self, options: &[u8]) {
+        for option in options.split(|&byte| byte == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    keep
+
+    const fn keeps_alive(&self) -> bool {
+        (self.http11 || self.keep_alive) && !self.close
+    }
+
+    fn framing(&self, status: StatusCode, method: &http::Method) -> Framing {
+        let no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if no_body || method == http::Method::HEAD {
+            return Framing::Done;
+        }
+        match (self.chunked, self.length) {
+            (true, _) => Framing::Chunked(ChunkedDecoder::new()),
+            (false, Some(0)) => Framing::Done,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::UntilClose,
+        }
+    }
 }
 
 /// Removes what is about one connection only (RFC 9110, section 7.6.1), what `connection` names
 /// included.
 fn strip_connection_headers(head: &mut ResponseHeader) {
-    if !head.headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
-    }
     let named: Vec<HeaderName> = head
         .headers
         .get_all(header::CONNECTION)
