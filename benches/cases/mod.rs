@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use standin::gateway::choose::{Next, choose, order};
 use standin::gateway::places::Places;
-use standin::gateway::suspension::{PairState, Suspensions};
+use standin::gateway::suspension::{Epoch, Millis, PairState, Suspensions};
 use standin::policy::{Environment, Pair, Pattern, PolicyId, Routes, WhenAllSuspended};
 
 /// As many policies, each of one exact name: `model-0`, `model-1`, ….
@@ -28,6 +28,7 @@ pub fn name(number: u32) -> String {
 /// The targets of a policy, all but the last suspended.
 pub struct Chain {
     pairs: Vec<Arc<PairState>>,
+    epoch: Epoch,
     now: Instant,
 }
 
@@ -47,15 +48,17 @@ impl Chain {
         for pair in &pairs[..targets - 1] {
             pair.suspend(now, now + Duration::from_secs(3600), "503");
         }
-        Self { pairs, now }
+        let epoch = suspensions.epoch();
+        Self { pairs, epoch, now }
     }
 
     /// What a request does that has tried nothing yet.
-    pub fn next(&self) -> Next {
+    pub fn next(&self) -> Next<Millis> {
+        let at = self.epoch.floor(self.now);
         choose(
             order(0, self.pairs.len()),
             &Places::default(),
-            |index| self.pairs[index].standing(self.now),
+            |index| self.pairs[index].standing_at(at),
             WhenAllSuspended::Reject,
         )
     }

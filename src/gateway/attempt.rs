@@ -39,7 +39,7 @@ use super::patience::Patience;
 use super::places::Places;
 use super::room;
 use super::single::is_about_own_key;
-use super::suspension::{Permit, Standing};
+use super::suspension::{Millis, Permit, Standing};
 use super::table::{EndpointLinks, Table};
 use crate::policy::{Chain, FailoverPolicy, Format, StreamRescue, Target};
 use crate::provider;
@@ -67,18 +67,22 @@ impl<'a> Plan<'a> {
     }
 
     /// How a target stands: as its pair does, but suspended for as long as none of its endpoint's
-    /// backends can be healthy.
-    fn standing(&self, index: usize, now: std::time::Instant) -> Standing {
+    /// backends can be healthy. `at` is `now` in the time of the pairs.
+    fn standing(&self, index: usize, now: std::time::Instant, at: Millis) -> Standing<Millis> {
         let target = self.target(index);
-        let standing = self.table.pair(target.pair).standing(now);
+        let standing = self.table.pair(target.pair).standing_at(at);
         let endpoint = self.table.endpoint(target.endpoint);
-        match (endpoint.backends().back_at(now), standing) {
-            (None, standing) => standing,
-            (Some(back), Standing::Suspended { until }) => Standing::Suspended {
-                until: until.max(back),
-            },
-            (Some(until), _) => Standing::Suspended { until },
-        }
+        let Some(back) = endpoint.backends().back_at(now) else {
+            return standing;
+        };
+        // Not up, as the end of a suspension: it is so many whole seconds away, and a client that is told
+        // to wait would be told of one more.
+        let back = self.table.epoch().floor(back);
+        let until = match standing {
+            Standing::Suspended { until } => until.max(back),
+            _ => back,
+        };
+        Standing::Suspended { until }
     }
 
     /// Whether a stream that breaks may go on at another target.
@@ -153,7 +157,9 @@ impl<'a> Trip<'a> {
         let now = Instant::now().into_std();
         let count = plan.chain.len();
         let pair = |index| &**plan.table.pair(plan.target(index).pair);
-        let standing = |index| plan.standing(index, now);
+        let epoch = plan.table.epoch();
+        let at = epoch.floor(now);
+        let standing = |index| plan.standing(index, now, at);
         let first = |tried: &Places| {
             let set = plan.chain.target.len();
             let chosen = plan
@@ -165,7 +171,7 @@ impl<'a> Trip<'a> {
         match claim(count, pair, standing, first, &mut self.tried, when, now) {
             Ok((index, permit)) => Ok((plan.target(index), permit)),
             Err(Next::AllSuspended { until }) => {
-                let wait = until.saturating_duration_since(now);
+                let wait = epoch.instant(until).saturating_duration_since(now);
                 Err(ledger.all_suspended(wait).into())
             }
             Err(_) => Err(ledger.exhausted(plan.table).into()),

@@ -18,15 +18,13 @@
 //!
 //! The look is one load a target, so a chain of a thousand suspended ones costs next to nothing.
 
-use std::time::Instant;
-
 use super::places::Places;
 use super::suspension::Standing;
 use crate::policy::WhenAllSuspended;
 
 /// What a request does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Next<Time> {
     /// An attempt.
     Target {
         /// At this place in the chain.
@@ -37,7 +35,7 @@ pub enum Next {
     /// No attempt: every target is suspended.
     AllSuspended {
         /// The soonest end.
-        until: Instant,
+        until: Time,
     },
     /// No attempt: every target was tried by this request or is suspended.
     Exhausted,
@@ -58,14 +56,14 @@ pub enum How {
 
 /// The next step of a request. `order` is every place of the chain once, as [`order`] gives it;
 /// `standing` says how the target of a place stands now.
-pub fn choose(
+pub fn choose<Time: Ord + Copy>(
     order: impl IntoIterator<Item = usize>,
     tried: &Places,
-    standing: impl Fn(usize) -> Standing,
+    standing: impl Fn(usize) -> Standing<Time>,
     when_all_suspended: WhenAllSuspended,
-) -> Next {
+) -> Next<Time> {
     let mut probing = None;
-    let mut soonest: Option<(Instant, usize)> = None;
+    let mut soonest: Option<(Time, usize)> = None;
     for index in order.into_iter().filter(|&index| !tried.contains(index)) {
         let how = match standing(index) {
             Standing::Healthy => How::Healthy,
@@ -107,7 +105,7 @@ pub fn order(drawn: usize, targets: usize) -> impl Iterator<Item = usize> + Clon
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
 
@@ -119,7 +117,7 @@ mod tests {
         tried: &[usize],
         standings: &[Standing],
         when_all_suspended: WhenAllSuspended,
-    ) -> Next {
+    ) -> Next<Instant> {
         let left: Vec<_> = order
             .iter()
             .filter(|index| !tried.contains(index))
@@ -153,7 +151,7 @@ mod tests {
         }
     }
 
-    fn target(index: usize, how: How) -> Next {
+    fn target(index: usize, how: How) -> Next<Instant> {
         Next::Target { index, how }
     }
 

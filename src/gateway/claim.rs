@@ -13,15 +13,15 @@ use crate::policy::WhenAllSuspended;
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn claim<'s>(
+pub(super) fn claim<'s, Time: Ord + Copy>(
     count: usize,
     state: impl Fn(usize) -> &'s PairState,
-    standing: impl Fn(usize) -> Standing,
+    standing: impl Fn(usize) -> Standing<Time>,
     first: impl Fn(&Places) -> usize,
     tried: &mut Places,
     when_all_suspended: WhenAllSuspended,
     now: Instant,
-) -> Result<(usize, Permit<'s>), Next> {
+) -> Result<(usize, Permit<'s>), Next<Time>> {
     loop {
         let next = choose(
             order(first(tried), count),
@@ -45,7 +45,11 @@ pub(super) fn claim<'s>(
 }
 
 /// Those of the first `count` that were not tried and could be as if nothing had happened.
-pub(super) fn open(count: usize, standing: impl Fn(usize) -> Standing, tried: &Places) -> Places {
+pub(super) fn open<Time>(
+    count: usize,
+    standing: impl Fn(usize) -> Standing<Time>,
+    tried: &Places,
+) -> Places {
     (0..count)
         .filter(|&index| !tried.contains(index) && standing(index).is_open())
         .collect()

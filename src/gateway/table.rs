@@ -18,7 +18,7 @@ use super::held_bytes::HeldBytes;
 use super::keys::Keys;
 use super::rate_limit::{KeyLimits, RateLimits};
 use super::room::{Entrance, Rooms};
-use super::suspension::{PairState, Suspensions};
+use super::suspension::{Epoch, PairState, Suspensions};
 use crate::policy::{
     Caller, Chain, Credential, Endpoint, EndpointId, Environment, FailoverPolicy, KeyPlace, PairId,
     PathRewrite, PolicyId, Provider, QueryParameter, Secret, Snapshot, Target,
@@ -63,6 +63,7 @@ pub struct Table {
     pub snapshot: Snapshot,
     endpoints: Vec<EndpointLinks>,
     pairs: Vec<Arc<PairState>>,
+    epoch: Epoch,
     /// Two for each policy, in the order of [`Environment::ALL`].
     balancers: Vec<Option<Balancer>>,
     secrets: Vec<Secret>,
@@ -128,6 +129,7 @@ impl Table {
             snapshot,
             endpoints,
             pairs,
+            epoch: lasting.suspensions.epoch(),
             balancers,
             secrets,
             rate_limits,
@@ -151,6 +153,11 @@ impl Table {
     /// The suspension of a pair.
     pub(super) fn pair(&self, id: PairId) -> &Arc<PairState> {
         &self.pairs[id.0 as usize]
+    }
+
+    /// What the time of all pairs is measured from.
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The suspensions of all pairs, in the order of the snapshot's.

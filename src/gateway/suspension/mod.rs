@@ -63,6 +63,7 @@
 
 mod cell;
 mod endpoint_key;
+mod epoch;
 mod outbox;
 mod pair;
 
@@ -71,8 +72,9 @@ mod sync {
     pub use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-pub use cell::Standing;
+pub use cell::{Millis, Standing};
 pub use endpoint_key::EndpointKey;
+pub use epoch::Epoch;
 pub use pair::{PairState, Permit, Suspension};
 
 use self::outbox::Outbox;
@@ -88,7 +90,7 @@ type States<K> = HashMap<K, Arc<PairState>>;
 /// All pairs that a snapshot names or that are still suspended, and the keys of endpoints with several.
 #[derive(Debug)]
 pub struct Suspensions {
-    epoch: Instant,
+    epoch: Epoch,
     pairs: Mutex<States<Pair>>,
     keys: Mutex<States<EndpointKey>>,
     outbox: Arc<Outbox>,
@@ -99,11 +101,16 @@ impl Suspensions {
     /// the start of the process.
     pub fn new(epoch: Instant) -> Self {
         Self {
-            epoch,
+            epoch: Epoch(epoch),
             pairs: Mutex::default(),
             keys: Mutex::default(),
             outbox: Arc::default(),
         }
+    }
+
+    /// What the time of all pairs is measured from.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The state of `pair`, the same for all who ask; healthy where it is new. For the

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, Millis, Standing, Ticket};
+use super::epoch::Epoch;
 use super::outbox::Outbox;
 use crate::policy::Pair;
 use crate::telemetry::Tally;
@@ -13,7 +14,7 @@ use crate::telemetry::Tally;
 #[derive(Debug)]
 pub struct PairState {
     cell: Cell,
-    epoch: Instant,
+    epoch: Epoch,
     /// Of the suspension in `cell`, if there is one. Whoever suspends holds the lock over both, so
     /// a listing never shows one with another's reason. Requests that succeed never touch it.
     reason: Mutex<Arc<str>>,
@@ -41,7 +42,7 @@ pub struct Suspension {
 
 impl PairState {
     /// A healthy pair whose changes are noted; `epoch` is what ends are measured from.
-    pub(super) fn new(epoch: Instant, pair: Pair, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(epoch: Epoch, pair: Pair, outbox: Arc<Outbox>) -> Self {
         Self {
             changes: Some((pair, outbox)),
             ..Self::alone(epoch)
@@ -49,7 +50,7 @@ impl PairState {
     }
 
     /// A healthy pair of which nobody is told.
-    pub(super) fn alone(epoch: Instant) -> Self {
+    pub(super) fn alone(epoch: Epoch) -> Self {
         Self {
             cell: Cell::new(),
             epoch,
@@ -60,23 +61,29 @@ impl PairState {
         }
     }
 
-    /// How the pair stands at `now`: one load.
+    /// How the pair stands at `now`.
     pub fn standing(&self, now: Instant) -> Standing {
-        let standing = self.cell.standing(self.floor(now));
-        standing.map(|until| self.instant(until))
+        let standing = self.standing_at(self.epoch.floor(now));
+        standing.map(|until| self.epoch.instant(until))
+    }
+
+    /// The same in the pairs' own time, into which an instant is turned once for all that are looked
+    /// at: one load.
+    pub fn standing_at(&self, now: Millis) -> Standing<Millis> {
+        self.cell.standing(now)
     }
 
     /// Leave for an attempt, where the pair is healthy (one load, nothing is written) or its
     /// suspension has ended and this attempt is the first to claim the probe. `None`: pass it by.
     pub fn try_admit(&self, now: Instant) -> Option<Permit<'_>> {
-        let ticket = self.cell.try_admit(self.floor(now))?;
+        let ticket = self.cell.try_admit(self.epoch.floor(now))?;
         Some(Permit { pair: self, ticket })
     }
 
     /// Leave for an attempt however the pair stands: where there is nowhere else to go. It is the
     /// probe where one is due; otherwise its success ends the suspension all the same.
     pub fn force(&self, now: Instant) -> Permit<'_> {
-        let ticket = self.cell.force(self.floor(now));
+        let ticket = self.cell.force(self.epoch.floor(now));
         Permit { pair: self, ticket }
     }
 
@@ -88,7 +95,7 @@ impl PairState {
             if !self.standing(now).is_suspended() {
                 self.begun.fetch_add(1, Ordering::Relaxed);
             }
-            if self.cell.suspend(self.ceil(until)) {
+            if self.cell.suspend(self.epoch.ceil(until)) {
                 *standing_reason = reason.into();
             }
             self.note();
@@ -122,9 +129,10 @@ impl PairState {
         match until {
             None => self.cell.resume(),
             Some(until) => {
-                let stands = self.cell.suspension(self.floor(now));
-                let is_known = stands.is_some_and(|(end, _)| until <= self.instant(end) + SAME_END);
-                if !is_known && until > now && self.cell.suspend(self.ceil(until)) {
+                let stands = self.cell.suspension(self.epoch.floor(now));
+                let is_known =
+                    stands.is_some_and(|(end, _)| until <= self.epoch.instant(end) + SAME_END);
+                if !is_known && until > now && self.cell.suspend(self.epoch.ceil(until)) {
                     *standing_reason = reason.into();
                 }
             }
@@ -142,11 +150,11 @@ impl PairState {
     /// Why and until when the pair is left out; `None`: it is healthy.
     pub fn suspension(&self, now: Instant) -> Option<Suspension> {
         let reason = self.lock_reason();
-        let (until, standing) = self.cell.suspension(self.floor(now))?;
+        let (until, standing) = self.cell.suspension(self.epoch.floor(now))?;
         Some(Suspension {
-            until: self.instant(until),
+            until: self.epoch.instant(until),
             reason: Arc::clone(&reason),
-            standing: standing.map(|until| self.instant(until)),
+            standing: standing.map(|until| self.epoch.instant(until)),
         })
     }
 
@@ -158,28 +166,6 @@ impl PairState {
     fn lock_reason(&self) -> MutexGuard<'_, Arc<str>> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn floor(&self, at: Instant) -> Millis {
-        let since = at.saturating_duration_since(self.epoch);
-        Millis(whole_millis(since))
-    }
-
-    fn ceil(&self, at: Instant) -> Millis {
-        let since = at.saturating_duration_since(self.epoch);
-        let rest = !since.subsec_nanos().is_multiple_of(1_000_000);
-        Millis(whole_millis(since).saturating_add(u64::from(rest)))
-    }
-
-    fn instant(&self, at: Millis) -> Instant {
-        self.epoch + Duration::from_millis(at.0)
-    }
-}
-
-/// As `Duration::as_millis`, without its 128 bits.
-fn whole_millis(span: Duration) -> u64 {
-    span.as_secs()
-        .saturating_mul(1000)
-        .saturating_add(u64::from(span.subsec_millis()))
 }
 
 /// Leave for one attempt at a pair, held until the attempt's verdict. Dropped without one it is
@@ -232,7 +218,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn suspended(now: Instant, until: Instant) -> PairState {
-        let pair = PairState::alone(now);
+        let pair = PairState::alone(Epoch(now));
         pair.suspend(now, until, "500");
         pair
     }
@@ -280,7 +266,7 @@ mod tests {
     #[test]
     fn a_failure_that_suspends_for_nothing_remembers_nothing() {
         let now = Instant::now();
-        let pair = PairState::alone(now);
+        let pair = PairState::alone(Epoch(now));
         pair.try_admit(now).unwrap().fail(now, now, "500");
         assert_eq!(pair.standing(now), Standing::Healthy);
 
@@ -294,7 +280,7 @@ mod tests {
     fn a_later_failure_never_shortens_it() {
         let now = Instant::now();
         let long = now + 600 * SECOND;
-        let pair = PairState::alone(now);
+        let pair = PairState::alone(Epoch(now));
         let older = pair.try_admit(now).unwrap();
         pair.suspend(now, long, "429");
         older.fail(now, now + SECOND, "500");
@@ -322,7 +308,7 @@ mod tests {
     #[test]
     fn never_ends_early_and_at_most_a_millisecond_late() {
         let epoch = Instant::now();
-        let pair = PairState::alone(epoch);
+        let pair = PairState::alone(Epoch(epoch));
         let until = epoch + Duration::from_nanos(5_000_001);
         pair.suspend(epoch, until, "500");
         assert!(
@@ -338,7 +324,7 @@ mod tests {
     #[test]
     fn times_out_of_range_are_held_in_it() {
         let epoch = Instant::now() + 1000 * SECOND;
-        let pair = PairState::alone(epoch);
+        let pair = PairState::alone(Epoch(epoch));
         let before = epoch - 900 * SECOND;
         pair.suspend(before, before + SECOND, "500");
         assert!(pair.standing(before).is_suspended());
@@ -463,7 +449,7 @@ mod tests {
     fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         let epoch = Instant::now();
         let at = |millis| epoch + Duration::from_millis(millis);
-        let pair = PairState::alone(epoch);
+        let pair = PairState::alone(Epoch(epoch));
         let mut model = Model::default();
         let mut permits: Vec<(Permit<'_>, Held)> = Vec::new();
 
