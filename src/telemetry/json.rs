@@ -50,6 +50,14 @@ impl<'line> Object<'line> {
         line.push(b'"');
     }
 
+    /// A word of ours: it is short, and there is nothing to be escaped in it.
+    pub(super) fn word(&mut self, name: Name, word: &str) {
+        let line = self.name(name);
+        line.push(b'"');
+        line.extend_from_slice(word.as_bytes());
+        line.push(b'"');
+    }
+
     /// An IP address.
     pub(super) fn address(&mut self, name: Name, address: IpAddr) {
         let line = self.name(name);

@@ -153,7 +153,7 @@ impl RequestRecord {
         object.time(name!("time"), self.started);
         object.text(name!("request_id"), &self.request_id);
         if let Some(trace) = &self.trace {
-            object.text(name!("trace_id"), &trace.id().to_string());
+            object.word(name!("trace_id"), &trace.id().to_string());
         }
         if let Some(client) = self.client {
             object.address(name!("client"), client);
@@ -162,7 +162,7 @@ impl RequestRecord {
             object.text(name!("caller"), caller);
         }
         if let Some(environment) = self.environment {
-            object.text(name!("environment"), environment.name());
+            object.word(name!("environment"), environment.name());
         }
         object.text(name!("method"), self.method.as_str());
         object.text(name!("path"), self.path.as_str());
@@ -180,7 +180,7 @@ impl RequestRecord {
             object.number(name!("status"), status.into());
         }
         if let Some(error) = self.error {
-            object.text(name!("error"), error);
+            object.word(name!("error"), error);
         }
         object.number(name!("bytes_in"), self.bytes_in);
         object.number(name!("bytes_out"), self.bytes_out);
@@ -275,7 +275,10 @@ impl AttemptRecord {
         if let Some(key) = self.key {
             object.number(name!("key"), key as u64);
         }
-        object.text(name!("outcome"), &self.outcome);
+        match &self.outcome {
+            Cow::Borrowed(ours) => object.word(name!("outcome"), ours),
+            Cow::Owned(outcome) => object.text(name!("outcome"), outcome),
+        }
         if let Some(status) = self.status {
             object.number(name!("status"), status.into());
         }
@@ -315,7 +318,7 @@ impl StreamRecord {
                 },
             );
         }
-        object.text(name!("stream_end"), self.end.name());
+        object.word(name!("stream_end"), self.end.name());
     }
 }
 
@@ -498,6 +501,7 @@ mod tests {
         }
         let huge = RequestRecord {
             request_id: "\0".repeat(1 << 20).into(),
+            method: Method::from_bytes(&[b'X'; 1 << 20]).unwrap(),
             path: RequestPath::Unknown("/\"".repeat(1 << 20).into()),
             model: Some("\u{1}".repeat(1 << 20).into()),
             ..minimal()
