@@ -200,9 +200,9 @@ async fn error_answer(
 /// Takes what is left of a short request body that is on its way anyway, so that the connection can
 /// be used again. Whether nothing is left.
 async fn drain_request(client: &mut Client<'_>) -> bool {
-    let headers = &client.request().headers;
-    let waits = headers.contains_key(header::EXPECT);
-    let short = content_length(headers).is_none_or(|length| length <= SHORT_BODY);
+    let waits = client.request().headers.contains_key(header::EXPECT);
+    let promised = client.content_length();
+    let short = promised.is_none_or(|length| length <= SHORT_BODY);
     if client.is_body_done() {
         return true;
     }

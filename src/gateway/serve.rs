@@ -85,7 +85,7 @@ async fn to_answer(
     }
 
     let has_body = !client.sends_no_body();
-    let length = admit::content_length(&client.request().headers);
+    let length = client.content_length();
     let kind = admit::readable(client.request(), snapshot, operation, length, has_body)?;
     let body = body::read(client, length, &snapshot.limits, gateway.held_bytes()).await?;
     ctx.ledger.waited(body.took);

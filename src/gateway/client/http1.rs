@@ -50,6 +50,8 @@ pub(in crate::gateway) struct Http1 {
     buffer: BytesMut,
     body: Body,
     has_body: bool,
+    /// The body's length, where the head tells it.
+    promised: Option<usize>,
     body_read: u64,
     keep_alive: bool,
     answer: Answer,
@@ -93,17 +95,18 @@ impl Http1 {
         write_timeout: Duration,
     ) -> Self {
         let headers = &request.headers;
-        let body = if headers.contains_key(header::TRANSFER_ENCODING) {
-            Body::Chunked(ChunkedDecoder::new())
-        } else {
-            match content_length(headers) {
-                None | Some(0) => Body::Done,
-                Some(length) => Body::Length(length as u64),
+        let promised = content_length(headers);
+        let body = match promised {
+            _ if headers.contains_key(header::TRANSFER_ENCODING) => {
+                Body::Chunked(ChunkedDecoder::new())
             }
+            None | Some(0) => Body::Done,
+            Some(length) => Body::Length(length as u64),
         };
         Self {
             keep_alive: keeps_alive(&request),
             has_body: !matches!(body, Body::Done),
+            promised,
             stream,
             timer,
             request,
@@ -129,6 +132,10 @@ impl Http1 {
 
     pub(super) const fn has_body(&self) -> bool {
         self.has_body
+    }
+
+    pub(super) const fn promised(&self) -> Option<usize> {
+        self.promised
     }
 
     pub(super) const fn is_body_done(&self) -> bool {

@@ -16,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, timeout};
 
 pub(super) use self::http1::Http1;
+use super::admit::content_length;
 use super::front::MalformedChunks;
 use super::labels::Labels;
 use super::timer::Timer;
@@ -126,6 +127,14 @@ impl<'a> Client<'a> {
         match &mut self.session {
             Session::Pingora(session, _) => session.is_body_empty(),
             Session::Http1(http1) => !http1.has_body(),
+        }
+    }
+
+    /// The length of the body, where the head promises one.
+    pub(super) fn content_length(&self) -> Option<usize> {
+        match &self.session {
+            Session::Pingora(session, _) => content_length(&session.req_header().headers),
+            Session::Http1(http1) => http1.promised(),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use httparse::{Header, Request};
 use pingora_core::protocols::Stream;
 use pingora_http::RequestHeader;
@@ -32,6 +32,7 @@ pub(super) fn take_request(
     }
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = method;
+    parts.uri = target(text, read.path?)?;
     if read.version == Some(0) {
         parts.version = Version::HTTP_10;
     }
@@ -42,9 +43,12 @@ pub(super) fn take_request(
         let value = HeaderValue::from_maybe_shared(text.slice_ref(header.value)).ok()?;
         parts.headers.try_append(name, value).ok()?;
     }
-    let mut head = RequestHeader::from(parts);
-    head.set_raw_path(read.path?.as_bytes()).ok()?;
-    Some(Box::new(head))
+    Some(Box::new(RequestHeader::from(parts)))
+}
+
+/// The target of an operation in the text of its head: it begins with the operation's path.
+fn target(text: &Bytes, target: &str) -> Option<Uri> {
+    Uri::from_maybe_shared(text.slice_ref(target.as_bytes())).ok()
 }
 
 /// Whether it invokes an operation with policies, by its path alone, and asks for no other protocol.
@@ -88,4 +92,39 @@ pub(super) async fn serve_request(
     };
     ctx.account(sent);
     if reusable { http1.into_idle() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_what_pingora_takes_it_for() {
+        for path in [
+            "/v1/chat/completions",
+            "/v1?api-version=2024-10-21&x=%20",
+            "/v1beta/models/gemini:generateContent",
+            "/v1beta/models/é:x",
+            "/openai/deployments/%2e%2e/x",
+            "//host/x",
+            "/a?b?c",
+            "/{x}",
+            "/\"",
+            "/<>",
+            "/a b",
+            "/\\",
+            "/?",
+            "/%zz",
+        ] {
+            let text = Bytes::from(format!("POST {path} HTTP/1.1"));
+            let here = std::str::from_utf8(&text[5..5 + path.len()]).unwrap();
+            let mut head = RequestHeader::build_no_case(Method::GET, b"/", None).unwrap();
+            let read = head.set_raw_path(path.as_bytes()).ok();
+            assert_eq!(
+                target(&text, here),
+                read.map(|()| head.uri.clone()),
+                "{path}"
+            );
+        }
+    }
 }
