@@ -96,11 +96,7 @@ struct Reader {
 
 impl Reader {
     fn value<'a>(&mut self, json: &mut Json<'a>) -> Result<Tree<'a>, Malformed> {
-        let Some(left) = self.left.checked_sub(1) else {
-            json.skip()?;
-            return Ok(Tree::Other);
-        };
-        self.left = left;
+        self.left -= 1; // who asks for another one has seen that there is room
         Ok(match json.next() {
             b'{' => Tree::Object(self.object(json)?),
             b'[' => Tree::List(self.list(json)?),
@@ -116,7 +112,7 @@ impl Reader {
     fn object<'a>(&mut self, json: &mut Json<'a>) -> Result<Object<'a>, Malformed> {
         let mut members = Vec::new();
         json.members(|json, key| {
-            if !(self.is_wanted)(&key) {
+            if self.left == 0 || !(self.is_wanted)(&key) {
                 return json.skip();
             }
             members.push((key, self.value(json)?));
@@ -200,7 +196,11 @@ mod tests {
             "but for the list itself"
         );
         let late = format!(r#"{{"a":{wide},"b":"c"}}"#);
-        assert_eq!(read(&late).unwrap().get("b"), Some(&Tree::Other));
+        assert_eq!(read(&late).unwrap().get("b"), None);
+        let same = format!(r#"{{{}"b":"c"}}"#, r#""a":0,"#.repeat(1 << 20));
+        let tree = read(&same).unwrap();
+        let Object(members) = tree.object().unwrap();
+        assert_eq!(members.len(), MOST - 1);
         let unwanted = format!(r#"{{"-a":{wide},"b":"c"}}"#);
         assert_eq!(
             read(&unwanted).unwrap().get("b").and_then(Tree::text),
