@@ -264,9 +264,9 @@ async fn the_gateway_s_own_time_is_without_the_others() {
     let upstream = scrape.sum("standin_upstream_duration_seconds_sum", &[]);
     assert!(upstream >= SPAN.as_secs_f64(), "{upstream}");
     assert!(own > 0.0);
-    // A timer may end early by less than its millisecond.
-    let others = 3.0 * (SPAN.as_secs_f64() - 0.002);
-    assert!(all - own >= others, "{own} of {all}");
+    // Any of the three would be a whole span. How much of the caller's the gateway has waited for depends
+    // on when it got to reading the head.
+    assert!(own < SPAN.as_secs_f64() / 2.0, "{own} of {all}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
