@@ -12,19 +12,29 @@ use crate::telemetry::{AttemptRecord, RequestRecord};
 /// Which way a request went, by the ids of its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
+    /// The policy that the model led to; none for the default endpoint.
+    pub policy: Option<PolicyId>,
     /// What was invoked.
     pub operation: OperationId,
     /// For whom.
     pub environment: Environment,
-    /// The policy that the model led to; none for the default endpoint.
-    pub policy: Option<PolicyId>,
+}
+
+impl RouteKey {
+    /// The place of its policy among those of the routes: the first is for none.
+    fn group(self) -> usize {
+        self.policy.map_or(0, |policy| policy.0 as usize + 1)
+    }
 }
 
 /// A slot for every route and target of a snapshot. A request finds its own by ids.
 pub struct Series {
     metrics: Metrics,
-    /// Ordered by key.
+    /// Ordered by key, so that those of a policy are side by side.
     routes: Box<[Route]>,
+    /// Where the routes of each policy begin, and where the last one's end: there may be very many
+    /// policies, but each has few routes.
+    groups: Box<[usize]>,
     /// Of requests that never came to an operation.
     nowhere: Route,
 }
@@ -69,6 +79,7 @@ impl Series {
         routes.sort_unstable_by_key(|route| route.key);
         Self {
             metrics,
+            groups: groups(&routes, snapshot.policies.len()),
             routes: routes.into(),
             nowhere: Route {
                 key: None,
@@ -103,10 +114,11 @@ impl Series {
     }
 
     fn find(&self, key: RouteKey) -> Option<&Route> {
-        let place = self
-            .routes
-            .binary_search_by_key(&Some(key), |route| route.key);
-        self.routes.get(place.ok()?)
+        let group = key.group();
+        let begin = *self.groups.get(group)?;
+        let end = *self.groups.get(group + 1)?;
+        let mut routes = self.routes.get(begin..end)?.iter();
+        routes.find(|route| route.key == Some(key))
     }
 
     fn target<'a>(&self, route: &'a Route, attempt: &AttemptRecord) -> Option<&'a TargetSeries> {
@@ -129,6 +141,14 @@ impl Series {
         let targets = self.routes.iter().flat_map(|route| &route.targets);
         targets.map(|target| &target.labels)
     }
+}
+
+/// Where the routes of each policy begin among `routes`, which are in the order of their keys.
+fn groups(routes: &[Route], policies: usize) -> Box<[usize]> {
+    let group = |route: &Route| route.key.map_or(0, RouteKey::group);
+    // Those of no policy, those of each, and the end.
+    let begin = |at| routes.partition_point(|route| group(route) < at);
+    (0..policies + 2).map(begin).collect()
 }
 
 impl Route {

@@ -74,6 +74,60 @@ fn a_record_s_words_are_no_labels() {
     assert!(lines[0] < 200, "{lines:?}");
 }
 
+/// Each route counts in its own series, whatever stands beside it in the configuration.
+#[test]
+fn every_route_is_found_among_all_of_them() {
+    let mut setup = Setup::new()
+        .endpoint("openai", "http://127.0.0.1:1")
+        .default_endpoint("openai")
+        .operation("method: POST\npath: /v1/embeddings\npolicies: [b, chat-1]");
+    let target = "target: {model: m, endpoint: openai}\n  fallbacks: []\n";
+    for name in ["chat-0", "chat-1", "chat-2"] {
+        let chains = format!("production:\n  {target}sandbox:\n  {target}match: ['{name}']");
+        setup = setup.policy(name, &chains);
+    }
+    let only_there = format!("sandbox:\n  {target}match: [b]");
+    let yaml = setup.other_policy("b", &only_there).yaml("off");
+    let secret = |_: &str| Some("secret".to_owned());
+    let snapshot = standin::config::parse(&yaml, &secret).unwrap().snapshot;
+    let policies = snapshot.policies.iter().map(|policy| Some(policy.id));
+    let policies: Vec<_> = policies.chain([None]).collect();
+    let (mut metrics, mut counted) = (Metrics::default(), 0);
+    for operation in snapshot.operations.iter() {
+        for environment in standin::policy::Environment::ALL {
+            for &policy in &policies {
+                // One count alone, so that it can't be that of another route.
+                metrics = Metrics::default();
+                let path = RequestPath::Operation(operation.path.clone());
+                let started = std::time::SystemTime::UNIX_EPOCH;
+                let mut record = RequestRecord::new("id".into(), started, http::Method::POST, path);
+                record.route = Some(RouteKey {
+                    policy,
+                    operation: operation.id,
+                    environment,
+                });
+                metrics.series(&snapshot).record(&record);
+                let scrape = Scrape::read(&metrics.text(&State::default()));
+                let name = policy.map_or("", |policy| &snapshot.policy(policy).name);
+                let routes = operation.routes.as_ref().unwrap().get(environment);
+                let known = policy.is_none_or(|policy| routes.policies().any(|of| of == policy));
+                let expected = if known {
+                    counted += 1;
+                    format!("POST {},{name},{},", operation.path, environment.name())
+                } else {
+                    // Nowhere.
+                    ",,,".to_owned()
+                };
+                let told = scrape.told("standin_requests_total");
+                assert_eq!(told.len(), 1, "{told:?}");
+                assert!(told[0].starts_with(&expected), "{told:?} for {expected}");
+            }
+        }
+    }
+    assert_eq!(counted, 2 * (3 + 1) + (1 + 1) + (2 + 1));
+    drop(metrics);
+}
+
 /// Names that are the same one behind the other are two series all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_pair_has_its_own_series() {
