@@ -202,12 +202,16 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Rejection> {
 
 /// The length that the request's head promises. Its framing was checked before.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    number(headers.get(header::CONTENT_LENGTH)?.as_bytes())
+}
+
+/// A number of bytes as a `content-length` has it: digits alone.
+pub(super) fn number(digits: &[u8]) -> Option<usize> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| usize::from(byte - b'0'));
+    let (&first, rest) = digits.split_first()?;
+    rest.iter().try_fold(digit(first)?, |number, &byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    })
 }
 
 /// Whether a media type is JSON: `application/json`, `text/json` or `…+json`.

@@ -36,14 +36,19 @@ impl<'a> Labels<'a> {
         let is_ours = |name: &str| {
             name.starts_with("x-standin-") || limited && name.starts_with("x-ratelimit-")
         };
-        let forged: Vec<HeaderName> = head
-            .headers
-            .keys()
-            .filter(|name| is_ours(name.as_str()))
-            .cloned()
-            .collect();
+        let mut names_request = false;
+        let mut forged = Vec::new();
+        for name in head.headers.keys() {
+            names_request |= *name == REQUEST_ID;
+            if is_ours(name.as_str()) {
+                forged.push(name.clone());
+            }
+        }
         for name in forged {
             head.remove_header(&name);
+        }
+        if !names_request {
+            return;
         }
         if let Some(upstream) = head.remove_header(&REQUEST_ID) {
             set(head, UPSTREAM_REQUEST_ID, upstream);

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -31,7 +31,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{Gone, Unreadable};
-use crate::gateway::admit::content_length;
+use crate::gateway::admit::number;
 use crate::gateway::chunked::ChunkedDecoder;
 use crate::gateway::labels::Labels;
 use crate::gateway::reading::read_some;
@@ -94,19 +94,16 @@ impl Http1 {
         buffer: BytesMut,
         write_timeout: Duration,
     ) -> Self {
-        let headers = &request.headers;
-        let promised = content_length(headers);
-        let body = match promised {
-            _ if headers.contains_key(header::TRANSFER_ENCODING) => {
-                Body::Chunked(ChunkedDecoder::new())
-            }
+        let asked = Asked::by(&request.headers);
+        let body = match asked.length {
+            _ if asked.chunks => Body::Chunked(ChunkedDecoder::new()),
             None | Some(0) => Body::Done,
             Some(length) => Body::Length(length as u64),
         };
         Self {
-            keep_alive: keeps_alive(&request),
+            keep_alive: asked.keeps_alive(request.version),
             has_body: !matches!(body, Body::Done),
-            promised,
+            promised: asked.length,
             stream,
             timer,
             request,
@@ -274,11 +271,13 @@ impl Http1 {
     /// Begins an answer. Its head leaves with the first piece of its body, or with [`Self::flush`].
     pub(super) fn write_head(&mut self, head: &ResponseHeader, labels: Labels<'_>) {
         self.status = Some(head.status);
-        self.answer = framing(head, &self.request.method);
+        let (bytes, said) = begin_head(head, labels);
+        self.head = bytes;
+        self.answer = said.framing(head.status, &self.request.method);
         self.keep_alive &= self.answer != Answer::UntilClose;
         // What is there of another request can't be told from the rest of this one.
         self.keep_alive &= self.is_body_done() && self.buffer.is_empty();
-        self.head = head_bytes(head, labels, self.keep_alive, self.request.version);
+        end_head(&mut self.head, self.keep_alive, self.request.version);
     }
 
     /// Sends what is held of the answer.
@@ -426,31 +425,42 @@ fn poll_send(
     Pin::new(stream).poll_flush(context)
 }
 
-/// How an answer's body is framed, by its head and the request's method.
-fn framing(head: &ResponseHeader, method: &Method) -> Answer {
-    let bodiless = matches!(
-        head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if bodiless || method == Method::HEAD {
-        return Answer::Done;
+/// What an answer's headers say that matters to how it is sent.
+#[derive(Default)]
+struct Said {
+    length: Option<usize>,
+    chunks: bool,
+    date: bool,
+}
+
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == header::CONTENT_LENGTH {
+            self.length = self.length.or_else(|| number(value.as_bytes()));
+        } else if *name == header::TRANSFER_ENCODING {
+            self.chunks = true;
+        } else if *name == header::DATE {
+            self.date = true;
+        }
     }
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Answer::Chunks;
-    }
-    match content_length(&head.headers) {
-        Some(0) => Answer::Done,
-        Some(length) => Answer::Length(length as u64),
-        None => Answer::UntilClose,
+
+    /// How the body is framed.
+    fn framing(&self, status: StatusCode, method: &Method) -> Answer {
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if bodiless || method == Method::HEAD {
+            return Answer::Done;
+        }
+        match self.length {
+            _ if self.chunks => Answer::Chunks,
+            Some(0) => Answer::Done,
+            Some(length) => Answer::Length(length as u64),
+            None => Answer::UntilClose,
+        }
     }
 }
 
-fn head_bytes(
-    head: &ResponseHeader,
-    labels: Labels<'_>,
-    keep_alive: bool,
-    version: Version,
-) -> Vec<u8> {
+/// An answer's head up to its last headers: those about the connection.
+fn begin_head(head: &ResponseHeader, labels: Labels<'_>) -> (Vec<u8>, Said) {
     let mut bytes = Vec::with_capacity(1 << 10);
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(head.status.as_str().as_bytes());
@@ -458,20 +468,25 @@ fn head_bytes(
     let reason = head.status.canonical_reason().unwrap_or_default();
     bytes.extend_from_slice(reason.as_bytes());
     bytes.extend_from_slice(b"\r\n");
+    let mut said = Said::default();
     for (name, value) in &head.headers {
+        said.note(name, value);
         push_line(&mut bytes, name.as_str(), value.as_bytes());
     }
     labels.each(|name, value| push_line(&mut bytes, name.as_str(), value));
-    if !head.headers.contains_key(header::DATE) {
+    if !said.date {
         push_line(&mut bytes, "date", get_cached_date().as_bytes());
     }
+    (bytes, said)
+}
+
+fn end_head(bytes: &mut Vec<u8>, keep_alive: bool, version: Version) {
     match (keep_alive, version) {
         (true, Version::HTTP_11) => {}
-        (true, _) => push_line(&mut bytes, "connection", b"keep-alive"),
-        (false, _) => push_line(&mut bytes, "connection", b"close"),
+        (true, _) => push_line(bytes, "connection", b"keep-alive"),
+        (false, _) => push_line(bytes, "connection", b"close"),
     }
     bytes.extend_from_slice(b"\r\n");
-    bytes
 }
 
 /// The line before a chunk is at most this long: a digit for four bits, and CRLF.
@@ -497,25 +512,46 @@ fn push_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-fn keeps_alive(request: &RequestHeader) -> bool {
-    let says = |word| says(&request.headers, &header::CONNECTION, word);
-    match request.version {
-        Version::HTTP_11 => !says("close"),
-        _ => says("keep-alive") && !says("close"),
+/// What a request's headers say of its body and its connection, in one look at each.
+#[derive(Default)]
+struct Asked {
+    length: Option<usize>,
+    chunks: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Asked {
+    fn by(headers: &HeaderMap) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in headers {
+            if *name == header::CONTENT_LENGTH {
+                asked.length = number(value.as_bytes());
+            } else if *name == header::TRANSFER_ENCODING {
+                asked.chunks = true;
+            } else if *name == header::CONNECTION {
+                asked.close |= says(value, "close");
+                asked.keep_alive |= says(value, "keep-alive");
+            }
+        }
+        asked
+    }
+
+    fn keeps_alive(&self, version: Version) -> bool {
+        let wanted = version == Version::HTTP_11 || self.keep_alive;
+        wanted && !self.close
     }
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    says(headers, &header::TE, "trailers")
+    let mut values = headers.get_all(header::TE).iter();
+    values.any(|value| says(value, "trailers"))
 }
 
 /// Whether a list of words has `word` in it.
-fn says(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+fn says(list: &HeaderValue, word: &str) -> bool {
+    let mut words = list.as_bytes().split(|&byte| byte == b',');
+    words.any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[cfg(test)]

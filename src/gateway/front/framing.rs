@@ -9,6 +9,8 @@ use http::uri::Authority;
 use httparse::{Error, Header, Request, Status};
 use pingora_http::authority::{RawTargetAuthority, is_http_family_scheme, raw_target_authority};
 
+use crate::gateway::admit::number;
+
 /// A request's head is at most this long.
 pub(super) const MAX_HEAD: usize = 64 << 10;
 
@@ -108,7 +110,8 @@ pub(super) fn read<'fields, 'head>(
     if request.method == Some("CONNECT") {
         return Err(Refusal::no_tunnel());
     }
-    match problem_of_place(&request).or_else(|| problem_of_length(&request)) {
+    let said = Said::by(request.headers);
+    match problem_of_place(&request, &said).or_else(|| problem_of_length(&request, &said)) {
         None => Ok(request),
         Some(problem) => Err(problem),
     }
@@ -126,16 +129,47 @@ pub(super) const fn fields<'head>() -> Fields<'head> {
 pub(super) fn is_chunked(head: &[u8]) -> bool {
     let mut fields = fields();
     let request = read(head, &mut fields);
-    request.is_ok_and(|request| values(&request, "transfer-encoding").next().is_some())
+    request.is_ok_and(|request| Said::by(request.headers).codings > 0)
+}
+
+/// What the headers say that matters here, in one look at all of them.
+#[derive(Default)]
+struct Said<'head> {
+    /// The first of them.
+    host: Option<&'head [u8]>,
+    hosts: usize,
+    lengths: usize,
+    codings: usize,
+    /// A `content-length` is no number.
+    no_number: bool,
+    /// A `transfer-encoding` is not `chunked` alone.
+    no_chunks: bool,
+}
+
+impl<'head> Said<'head> {
+    fn by(headers: &[Header<'head>]) -> Self {
+        let mut said = Self::default();
+        for Header { name, value } in headers {
+            if name.eq_ignore_ascii_case("host") {
+                said.host.get_or_insert(value);
+                said.hosts += 1;
+            } else if name.eq_ignore_ascii_case("content-length") {
+                said.lengths += 1;
+                said.no_number |= number(value).is_none();
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                said.codings += 1;
+                said.no_chunks |= !value.eq_ignore_ascii_case(b"chunked");
+            }
+        }
+        said
+    }
 }
 
 /// Whether it is unclear where the request goes.
-fn problem_of_place(request: &Request<'_, '_>) -> Option<Refusal> {
-    let mut hosts = values(request, "host");
-    let host = hosts.next();
-    let several = hosts.next().is_some();
+fn problem_of_place(request: &Request<'_, '_>, said: &Said<'_>) -> Option<Refusal> {
+    let host = said.host;
     let named = host.is_some() || request.version == Some(0);
-    if several || !named || host.is_some_and(|host| host.contains(&b'@')) {
+    if said.hosts > 1 || !named || host.is_some_and(|host| host.contains(&b'@')) {
         return Some(Refusal::bad(
             "A request of HTTP/1.1 has exactly one host header, which names a host and nothing else.",
         ));
@@ -162,42 +196,26 @@ fn problem_of_place(request: &Request<'_, '_>) -> Option<Refusal> {
 }
 
 /// Whether it is unclear where the request ends.
-fn problem_of_length(request: &Request<'_, '_>) -> Option<Refusal> {
-    let number = |value: &[u8]| {
-        // `parse` alone would take a sign, too.
-        let digits = value.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(value).map(str::parse::<u64>);
-        digits && matches!(number, Ok(Ok(_)))
-    };
-    if !values(request, "content-length").all(number) {
+fn problem_of_length(request: &Request<'_, '_>, said: &Said<'_>) -> Option<Refusal> {
+    if said.no_number {
         return Some(Refusal::bad("The content-length is no number of bytes."));
     }
-    if !values(request, "transfer-encoding").all(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
+    if said.no_chunks {
         return Some(Refusal::bad(
             "The only transfer-encoding that is understood is `chunked`, alone.",
         ));
     }
-    let codings = values(request, "transfer-encoding").count();
-    if values(request, "content-length").count() + codings > 1 {
+    if said.lengths + said.codings > 1 {
         return Some(Refusal::bad(
             "The body's length is said more than once. Send one content-length, or transfer-encoding: chunked, never both.",
         ));
     }
-    if codings > 0 && request.version == Some(0) {
+    if said.codings > 0 && request.version == Some(0) {
         return Some(Refusal::bad(
             "HTTP/1.0 has no transfer-encoding. Send a content-length.",
         ));
     }
     None
-}
-
-fn values<'a>(request: &'a Request<'_, '_>, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
-    request
-        .headers
-        .iter()
-        .filter(named)
-        .map(|header| header.value)
 }
 
 #[cfg(test)]

@@ -130,14 +130,18 @@ fn model_of_object<'a>(
 
 /// Whether every parser takes `key`, which stands at byte `at`, for `model`, or none does.
 fn is_model(key: &str, at: usize) -> Result<bool, ModelFieldError> {
-    if key == "model" {
-        return Ok(true);
+    let Some((start, rest)) = key.as_bytes().split_at_checked("model".len()) else {
+        return Ok(false);
+    };
+    // A C string ends at a NUL.
+    let ends = matches!(rest, [] | [b'\0', ..]);
+    if !ends || !start.eq_ignore_ascii_case(b"model") {
+        return Ok(false);
     }
-    let as_c_string = key.split('\0').next().unwrap_or_default();
-    if as_c_string.eq_ignore_ascii_case("model") {
+    if key != "model" {
         return Err(ModelFieldError::AmbiguousKey { at });
     }
-    Ok(false)
+    Ok(true)
 }
 
 fn model_value<'a>(scanner: &mut Scanner<'a>) -> Result<ModelField<'a>, ModelFieldError> {
