@@ -48,10 +48,12 @@ pub(super) fn decode(
 }
 
 fn coding(headers: &HeaderMap) -> Option<&[u8]> {
-    let coding = headers
-        .get(header::CONTENT_ENCODING)?
-        .as_bytes()
-        .trim_ascii();
+    said(headers.get(header::CONTENT_ENCODING)?.as_bytes())
+}
+
+/// What a `content-encoding` says, if it says anything.
+pub(super) fn said(coding: &[u8]) -> Option<&[u8]> {
+    let coding = coding.trim_ascii();
     (!coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")).then_some(coding)
 }
 

@@ -240,6 +240,14 @@ impl Exchange {
         }
     }
 
+    /// The body, where it has come along with the head; then nothing of it is left to [`read`](Self::read).
+    pub(super) fn take_body(&mut self) -> Option<Bytes> {
+        match &mut self.wire {
+            Wire::Http1(http1, _) => http1.take_body(),
+            Wire::Http2(_) => None,
+        }
+    }
+
     /// The answer's head, for the client; what stays here says the status alone.
     pub(super) fn take_head(&mut self) -> Box<ResponseHeader> {
         match ResponseHeader::build_no_case(self.head.status, Some(0)) {

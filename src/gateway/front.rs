@@ -266,6 +266,8 @@ impl Front {
         let mut closing = pin!(closing.wait());
         let mut timer = Timer::default();
         let mut head_timeout = None;
+        // Made before a request comes, which needn't wait for it then.
+        let mut id = self.gateway.next_request_id();
         for served in 1.. {
             let head = read_head(
                 &mut stream,
@@ -288,8 +290,9 @@ impl Front {
             let last = served >= limits.requests_per_connection;
             let idle = match request {
                 Some(request) => {
-                    let gateway = &self.gateway;
-                    direct::serve_request(gateway, table, stream, timer, request, rest, last).await
+                    let (gateway, line) = (&self.gateway, (stream, timer));
+                    let id = std::mem::take(&mut id);
+                    direct::serve_request(gateway, table, id, line, request, rest, last).await
                 }
                 None => Box::pin(self.proxied(stream, &text, rest, last, shutdown))
                     .await
@@ -299,6 +302,9 @@ impl Front {
                 return;
             };
             (stream, timer) = idle;
+            if id.is_empty() {
+                id = self.gateway.next_request_id();
+            }
             head_timeout = Some(limits.request_head_timeout);
             deadline = Instant::now() + limits.keepalive_timeout;
         }

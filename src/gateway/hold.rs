@@ -13,8 +13,10 @@
 //! known of its end, and it can't go to the next target. What a stream holds back is bounded by itself, and
 //! not counted.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora_http::ResponseHeader;
 use tokio::time::Instant;
 
@@ -29,7 +31,7 @@ use super::judge::{ExchangeFault, Outcome, judge_error_event};
 use super::sse::{Batch, Event, Splitter};
 use crate::policy::Format;
 use crate::provider::stream::{Meaning, StreamState, Usage};
-use crate::provider::{Answer, inspect_answer};
+use crate::provider::{Answer, inspect_answer, usage_at};
 
 /// Bytes of an error's body, or of a stream before its first content, that are held at most.
 const HELD_AT_MOST: usize = 64 << 10;
@@ -49,9 +51,10 @@ pub(super) struct Whole<'a> {
     pub(super) body: Bytes,
     /// The body as it is without its content-encoding, where it has one that can be read.
     decoded: Option<Bytes>,
-    /// What a success says that it cost.
-    pub(super) usage: Usage,
-    share: Share<'a>,
+    /// Where a success says what it cost.
+    usage: Option<Range<usize>>,
+    /// Given back when the client has the answer, as the memory is.
+    _share: Share<'a>,
 }
 
 pub(super) struct Large<'a> {
@@ -123,37 +126,74 @@ pub(super) async fn hold<'a>(
     plan: &Plan<'a>,
     deadlines: &Deadlines,
 ) -> Result<Held<'a>, Judged> {
-    if exchange.head.status.is_success() && is_event_stream(&exchange.head) {
-        return hold_stream(client, exchange, plan, deadlines).await;
-    }
-    if exchange.head.status.is_success() && is_amazon_stream(&exchange.head) {
-        return hold_first(client, exchange, deadlines).await;
+    let media = Media::of(&exchange.head.headers);
+    match media.kind {
+        Kind::Events if exchange.head.status.is_success() => {
+            return hold_stream(client, exchange, plan, deadlines).await;
+        }
+        Kind::AmazonEvents if exchange.head.status.is_success() => {
+            return hold_first(client, exchange, deadlines).await;
+        }
+        _ => {}
     }
     let limit = if exchange.head.status.is_success() {
         plan.table.snapshot.limits.response_body
     } else {
         HELD_AT_MOST
     };
-    hold_whole(client, exchange, plan, limit, deadlines).await
+    hold_whole(client, exchange, media, plan, limit, deadlines).await
 }
 
-/// Whether an answer is a stream of server-sent events.
-pub(super) fn is_event_stream(head: &ResponseHeader) -> bool {
-    head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        let name = b"text/event-stream";
-        kind.len() >= name.len() && kind[..name.len()].eq_ignore_ascii_case(name)
-    })
+/// What an answer says that it is.
+#[derive(Clone, Copy)]
+struct Media {
+    kind: Kind,
+    /// In some content-encoding.
+    coded: bool,
 }
 
-/// Whether an answer is a stream of Amazon's binary events, which are not read: it goes to the client
-/// from its first bytes on.
-fn is_amazon_stream(head: &ResponseHeader) -> bool {
-    let kind = head.headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| {
-        kind.as_bytes()
-            .starts_with(b"application/vnd.amazon.eventstream")
-    })
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Server-sent events.
+    Events,
+    /// Amazon's binary events, which are not read: they go to the client from their first bytes on.
+    AmazonEvents,
+    Json,
+    Other,
+}
+
+impl Media {
+    /// By the first header of each name, in one look at all of them.
+    fn of(headers: &HeaderMap) -> Self {
+        let (mut kind, mut coding) = (None, None);
+        for (name, value) in headers {
+            if *name == header::CONTENT_TYPE {
+                kind.get_or_insert(value.as_bytes());
+            } else if *name == header::CONTENT_ENCODING {
+                coding.get_or_insert(value.as_bytes());
+            }
+        }
+        Self {
+            kind: kind.map_or(Kind::Other, Kind::of),
+            coded: coding.is_some_and(|coding| coding::said(coding).is_some()),
+        }
+    }
+}
+
+impl Kind {
+    fn of(media_type: &[u8]) -> Self {
+        let events = b"text/event-stream";
+        let begins = media_type.split_at_checked(events.len());
+        if begins.is_some_and(|(name, _)| name.eq_ignore_ascii_case(events)) {
+            Self::Events
+        } else if media_type.starts_with(b"application/vnd.amazon.eventstream") {
+            Self::AmazonEvents
+        } else if is_json(media_type) {
+            Self::Json
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// Holds a stream that can't be read until something of it is here.
@@ -182,21 +222,33 @@ async fn hold_first(
 async fn hold_whole<'a>(
     client: &mut Client<'_>,
     mut exchange: Exchange,
+    media: Media,
     plan: &Plan<'a>,
     limit: usize,
     deadlines: &Deadlines,
 ) -> Result<Held<'a>, Judged> {
     let promised = exchange.body_left();
-    let mut begun: Vec<Bytes> = Vec::new();
     let mut share = plan.table.held_bytes().share();
     if promised.is_some_and(|promised| promised > limit as u64) {
         return Ok(Held::Large(Large {
             exchange,
-            begun,
+            begun: Vec::new(),
             share: None,
         }));
     }
     let of_all = plan.table.snapshot.limits.buffered_bodies;
+    // What has come with its head is not waited for.
+    if let Some(body) = exchange.take_body() {
+        if share.grow(body.len(), of_all).is_err() {
+            return Ok(Held::Large(Large {
+                exchange,
+                begun: vec![body],
+                share: Some(share),
+            }));
+        }
+        return show(exchange, media, body, share, plan, limit);
+    }
+    let mut begun: Vec<Bytes> = Vec::new();
     let deadline = Some(deadlines.whole());
     loop {
         let piece = match client.wait(deadline, exchange.read()).await {
@@ -217,23 +269,38 @@ async fn hold_whole<'a>(
             }));
         }
     }
-    let body = joined(&mut begun);
+    show(exchange, media, joined(&mut begun), share, plan, limit)
+}
+
+/// An answer that is here to its end, if it can be shown: a success that is JSON must be well-formed, and no
+/// error in disguise.
+fn show<'a>(
+    exchange: Exchange,
+    media: Media,
+    body: Bytes,
+    share: Share<'a>,
+    plan: &Plan<'a>,
+    limit: usize,
+) -> Result<Held<'a>, Judged> {
     let head = exchange.finish();
-    let decoded = match coding::decode(&head.headers, &body, limit) {
-        Err(coding::Broken) if head.status.is_success() => {
-            return Err(ExchangeFault::Malformed.into());
-        }
-        decoded => decoded.unwrap_or_default(),
-    };
+    let mut decoded = None;
+    if media.coded {
+        decoded = match coding::decode(&head.headers, &body, limit) {
+            Err(coding::Broken) if head.status.is_success() => {
+                return Err(ExchangeFault::Malformed.into());
+            }
+            decoded => decoded.unwrap_or_default(),
+        };
+    }
     let mut whole = Whole {
         head,
         body,
         decoded,
-        usage: Usage::default(),
-        share,
+        usage: None,
+        _share: share,
     };
     if whole.head.status.is_success() {
-        match whole.inspect() {
+        match whole.inspect(media) {
             Answer::Complete => {}
             Answer::Malformed => return Err(ExchangeFault::Malformed.into()),
             Answer::Error => {
@@ -247,10 +314,11 @@ async fn hold_whole<'a>(
     Ok(Held::Whole(whole))
 }
 
-impl<'a> Whole<'a> {
-    /// What is to be sent: nobody looks at it any more.
-    pub(super) fn into_answer(self) -> (Box<ResponseHeader>, Bytes, Share<'a>) {
-        (self.head, self.body, self.share)
+impl Whole<'_> {
+    /// What it cost, as far as it tells. To be asked when the client has the answer, which needn't wait for it.
+    pub(super) fn usage(&self) -> Usage {
+        let place = self.usage.clone();
+        place.map_or_else(Usage::default, |place| usage_at(self.text(), place))
     }
 
     /// The body without its content-encoding, where that can be read.
@@ -260,13 +328,10 @@ impl<'a> Whole<'a> {
 
     /// Whether an answer that says it is JSON is, and is no error in disguise. What says nothing of
     /// the kind is taken as it is, as is one in a content-encoding that can't be read.
-    fn inspect(&mut self) -> Answer {
-        let headers = &self.head.headers;
-        let says_json = headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| is_json(kind.as_bytes()));
-        let unreadable = coding::is_coded(headers) && self.decoded.is_none();
-        if !says_json || unreadable || self.head.status == StatusCode::NO_CONTENT {
+    fn inspect(&mut self, media: Media) -> Answer {
+        let unreadable = media.coded && self.decoded.is_none();
+        let empty = self.head.status == StatusCode::NO_CONTENT;
+        if media.kind != Kind::Json || unreadable || empty {
             return Answer::Complete;
         }
         let (answer, usage) = inspect_answer(self.text());

@@ -277,6 +277,25 @@ impl Http1 {
         }
     }
 
+    /// The body, where the answer says how long it is and all of it is here already.
+    pub(super) fn take_body(&mut self) -> Option<Bytes> {
+        let Framing::Length(left) = self.framing else {
+            return None;
+        };
+        let left = usize::try_from(left).ok()?;
+        if left > self.buffer.len() {
+            return None;
+        }
+        self.framing = Framing::Done;
+        // Mostly it is all that is here: then nobody has to share the memory.
+        let body = if left == self.buffer.len() {
+            std::mem::take(&mut self.buffer)
+        } else {
+            self.buffer.split_to(left)
+        };
+        Some(body.freeze())
+    }
+
     /// How many bytes of body are still to come, where the answer said it.
     pub(super) const fn body_left(&self) -> Option<u64> {
         match self.framing {
@@ -387,7 +406,7 @@ impl Told {
             let value = value.as_bytes();
             if *name == header::CONTENT_LENGTH {
                 told.add_length(value)?;
-            } else if HOP_BY_HOP.contains(name) {
+            } else if HOP_BY_HOP.contains(&name.as_str()) {
                 told.hop_by_hop = true;
                 if *name == header::TRANSFER_ENCODING {
                     told.add_coding(value)?;
@@ -464,7 +483,7 @@ fn strip_connection_headers(head: &mut ResponseHeader) {
     for name in &named {
         head.remove_header(name);
     }
-    for name in &HOP_BY_HOP {
+    for name in HOP_BY_HOP {
         head.remove_header(name);
     }
 }
@@ -483,15 +502,15 @@ pub(super) fn say_length_once(head: &mut ResponseHeader) {
 }
 
 /// Headers that are about one connection only.
-pub(super) static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+pub(super) const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 fn io_fault(error: &io::Error) -> ExchangeFault {

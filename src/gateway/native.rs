@@ -138,7 +138,7 @@ impl Native {
             .headers
             .keys()
             .filter(|name| !is_forwarded(name) || named.contains(name) || keys.contains(name))
-            .filter(|name| !is_pingoras(name))
+            .filter(|name| !is_pingoras(name.as_str()))
             .cloned()
             .collect();
         for name in &unwanted {
@@ -178,7 +178,7 @@ impl Native {
         ledger: &mut Ledger,
     ) -> std::result::Result<(), Failure> {
         let named = nominated(&response.headers);
-        for name in named.iter().chain(&HOP_BY_HOP) {
+        for name in named.iter().map(HeaderName::as_str).chain(HOP_BY_HOP) {
             if !is_pingoras(name) {
                 response.remove_header(name);
             }
@@ -216,13 +216,13 @@ fn fault(error: &Error) -> ExchangeFault {
 }
 
 /// What frames the body, and what makes a WebSocket of a connection: Pingora's to handle.
-fn is_pingoras(name: &HeaderName) -> bool {
+fn is_pingoras(name: &str) -> bool {
     [
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-        header::HOST,
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "host",
     ]
-    .contains(name)
+    .contains(&name)
 }

@@ -6,7 +6,6 @@
 //! piece after it.
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,14 +83,11 @@ impl Outgoing {
         }
     }
 
-    /// The same request as a part of a trace of this gateway's.
-    pub(super) fn traced(mut self, trace: Option<&Arc<RequestTrace>>) -> Self {
-        if let Some(trace) = trace {
-            self.headers
-                .retain(|(name, _)| !is_replaced_by(name, trace));
-            self.trace = Some(trace.clone());
-        }
-        self
+    /// Makes it a part of a trace of this gateway's.
+    pub(super) fn trace(&mut self, trace: &Arc<RequestTrace>) {
+        self.headers
+            .retain(|(name, _)| !is_replaced_by(name, trace));
+        self.trace = Some(trace.clone());
     }
 
     /// The same request with another body, which names the model so.
@@ -172,8 +168,8 @@ impl Outgoing {
         }
         let length = self.body_len(target);
         if length > 0 || self.method != Method::GET {
-            // Writing to a vector can't fail.
-            let _ = write!(head, "\r\ncontent-length: {length}");
+            head.extend_from_slice(b"\r\ncontent-length: ");
+            head.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
         }
         head.extend_from_slice(b"\r\n\r\n");
         head
@@ -263,21 +259,22 @@ pub(super) fn is_replaced_by(name: &HeaderName, trace: &RequestTrace) -> bool {
 /// Whether a caller's header may go upstream: not what is about its connection, not its
 /// credential, and nothing that only this gateway says.
 pub(super) fn is_forwarded(name: &HeaderName) -> bool {
-    static REPLACED: [HeaderName; 10] = [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::AUTHORIZATION,
-        header::COOKIE,
-        header::PROXY_AUTHORIZATION,
-        HeaderName::from_static("x-api-key"),
-        HeaderName::from_static("api-key"),
-        HeaderName::from_static("x-goog-api-key"),
-        HeaderName::from_static("http2-settings"),
-        REQUEST_ID,
+    const REPLACED: [&str; 9] = [
+        "host",
+        "content-length",
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "http2-settings",
     ];
-    !HOP_BY_HOP.contains(name)
-        && !REPLACED.contains(name)
-        && !name.as_str().starts_with("x-standin-")
+    let text = name.as_str();
+    !HOP_BY_HOP.contains(&text)
+        && !REPLACED.contains(&text)
+        && *name != REQUEST_ID
+        && !text.starts_with("x-standin-")
 }
 
 /// The headers that `connection` names as being about the connection too.

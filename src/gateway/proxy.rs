@@ -59,7 +59,7 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.0.clone(), self.0.table())
+        RequestContext::new(self.0.clone(), self.0.table(), self.0.next_request_id())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
@@ -276,9 +276,8 @@ impl Drop for RequestContext {
 
 impl RequestContext {
     /// A request that begins now.
-    pub(super) fn new(gateway: Arc<Gateway>, table: Arc<Table>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, table: Arc<Table>, id: Box<str>) -> Self {
         let nowhere = RequestPath::Unknown(Box::default());
-        let id = gateway.next_request_id();
         Self {
             gateway,
             table,

@@ -120,7 +120,7 @@ pub(super) async fn stream(
 async fn pass_on(client: &mut Client<'_>, source: &mut Source<'_>) -> Result<bool, Failure> {
     match source.take_ready() {
         Ok(ready) if ready.is_empty() => Ok(false),
-        Ok(ready) => respond::write(client, ready, false).await.map(|()| false),
+        Ok(ready) => respond::write(client, &ready, false).await.map(|()| false),
         Err(Different) => Ok(true),
     }
 }
@@ -145,7 +145,7 @@ async fn ending(
         Ending::Whole => Ok(Relayed::Complete { repaired: false }),
         Ending::Lacks(mark) => {
             let mark = Bytes::from_static(mark.as_bytes());
-            respond::write(client, mark, false).await?;
+            respond::write(client, &mark, false).await?;
             Ok(Relayed::Complete { repaired: true })
         }
         Ending::Cut => Ok(Relayed::Broken(verdict)),
@@ -172,7 +172,7 @@ pub(super) async fn end(client: &mut Client<'_>, mut exchange: Exchange) -> Resu
     };
     match trailers {
         Some(trailers) => respond::end_with_trailers(client, trailers).await,
-        None => respond::write(client, Bytes::new(), true).await,
+        None => respond::write(client, &Bytes::new(), true).await,
     }
 }
 
@@ -192,12 +192,12 @@ pub(super) async fn large(
         share,
     } = large;
     for piece in begun {
-        respond::write(client, piece, false).await?;
+        respond::write(client, &piece, false).await?;
     }
     drop(share);
     loop {
         match client.wait(deadline(), exchange.read()).await {
-            Ok(Ok(Some(piece))) => respond::write(client, piece, false).await?,
+            Ok(Ok(Some(piece))) => respond::write(client, &piece, false).await?,
             Ok(Ok(None)) => break,
             Ok(Err(fault)) => return Ok(Err(fault)),
             Err(Interrupted::Deadline) => return Ok(Err(ExchangeFault::IdleTimeout)),
@@ -206,7 +206,7 @@ pub(super) async fn large(
     }
     match exchange.trailers().await {
         Some(trailers) => respond::end_with_trailers(client, trailers).await?,
-        None => respond::write(client, Bytes::new(), true).await?,
+        None => respond::write(client, &Bytes::new(), true).await?,
     }
     exchange.finish();
     Ok(Ok(()))

@@ -25,20 +25,21 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// client that takes longer sees the reset alone.
 const BEFORE_RESET: Duration = Duration::from_millis(100);
 
-/// Sends an answer that is whole: its head and body leave together.
+/// Sends an answer that is whole: its head and body leave together. What is left of it is the caller's to
+/// drop: the client needn't wait for that.
 ///
 /// # Errors
 /// `ClientGone` where nobody takes it.
 pub(super) async fn whole(
     client: &mut Client<'_>,
-    whole: Whole<'_>,
+    whole: &mut Whole<'_>,
     request_id: &str,
     ledger: &Ledger,
 ) -> Result<(), Failure> {
-    let (mut head, body, _share) = whole.into_answer();
+    let Whole { head, body, .. } = whole;
     let labels = Labels::new(request_id, ledger);
-    labels.make_room(&mut head);
-    say_length(&mut head, &client.request().method, body.len());
+    labels.make_room(head);
+    say_length(head, &client.request().method, body.len());
     write_head(client, head, labels).await?;
     write(client, body, true).await
 }
@@ -73,13 +74,13 @@ pub(super) async fn begin(
             HeaderValue::from_static("chunked"),
         );
     }
-    write_head(client, head, labels).await
+    write_head(client, &mut head, labels).await
 }
 
 /// Sends a piece of the body; `last` ends it.
 pub(super) async fn write(
     client: &mut Client<'_>,
-    piece: Bytes,
+    piece: &Bytes,
     last: bool,
 ) -> Result<(), Failure> {
     Ok(client.write(piece, last).await?)
@@ -95,7 +96,7 @@ pub(super) async fn end_with_trailers(
 
 async fn write_head(
     client: &mut Client<'_>,
-    mut head: Box<ResponseHeader>,
+    head: &mut ResponseHeader,
     labels: Labels<'_>,
 ) -> Result<(), Failure> {
     // It is that of the upstream's connection, which need not be the client's.
@@ -191,10 +192,10 @@ async fn error_answer(
     );
     let is_head = client.request().method == Method::HEAD;
     let labels = Labels::new(&ctx.record.request_id, &ctx.ledger);
-    write_head(client, Box::new(head), labels).await?;
+    write_head(client, &mut head, labels).await?;
     // The answer to HEAD says how long the body would be, and has none.
     let body = if is_head { Bytes::new() } else { answer.body };
-    write(client, body, true).await
+    write(client, &body, true).await
 }
 
 /// Takes what is left of a short request body that is on its way anyway, so that the connection can

@@ -102,7 +102,7 @@ async fn to_answer(
             let address = address.asking_for(&model.name);
             let request = client.request();
             let body = body.bytes.clone();
-            let outgoing = Outgoing::new(
+            let mut outgoing = Outgoing::new(
                 &table,
                 request,
                 address,
@@ -110,8 +110,10 @@ async fn to_answer(
                 body,
                 Mentions::None,
                 false,
-            )
-            .traced(ctx.ledger.traced());
+            );
+            if let Some(trace) = ctx.ledger.traced() {
+                outgoing.trace(trace);
+            }
             let endpoint = table.endpoint(endpoint);
             let id = &ctx.record.request_id;
             single::run(
@@ -145,7 +147,7 @@ async fn to_answer(
                 None => address,
             };
             let (request, body) = (client.request(), body.bytes.clone());
-            let outgoing = Outgoing::new(
+            let mut outgoing = Outgoing::new(
                 &table,
                 request,
                 address,
@@ -153,8 +155,10 @@ async fn to_answer(
                 body,
                 model.in_body,
                 true,
-            )
-            .traced(ctx.ledger.traced());
+            );
+            if let Some(trace) = ctx.ledger.traced() {
+                outgoing.trace(trace);
+            }
             fail_over(client, plan, &outgoing, ctx).await?;
         }
     }
@@ -237,10 +241,13 @@ async fn fail_over(
     let mut trip = Trip::new(plan);
     let won = trip.run(client, outgoing, &mut ctx.ledger).await?;
     match won.held {
-        Held::Whole(whole) => {
-            ctx.record.tokens_in = whole.usage.input_tokens;
-            ctx.record.tokens_out = whole.usage.output_tokens;
-            respond::whole(client, whole, &ctx.record.request_id, &ctx.ledger).await
+        Held::Whole(mut whole) => {
+            let id = &ctx.record.request_id;
+            let told = respond::whole(client, &mut whole, id, &ctx.ledger).await;
+            let usage = whole.usage();
+            ctx.record.tokens_in = usage.input_tokens;
+            ctx.record.tokens_out = usage.output_tokens;
+            told
         }
         Held::Large(mut large) => {
             let head = large.exchange.take_head();

@@ -132,6 +132,6 @@ async fn break_off(
 ) -> (StreamState, Result<(), Failure>) {
     record.end = StreamEnd::Broken;
     let event = Bytes::from(told.error_event(BROKEN));
-    let written = respond::write(client, event, false).await;
+    let written = respond::write(client, &event, false).await;
     (told, written.and(Err(Failure::Broken)))
 }

@@ -1,6 +1,8 @@
 //! What a whole answer with a status of success is, and what it cost: one pass over its bytes,
 //! nothing of it is kept.
 
+use std::ops::Range;
+
 use serde::de::IgnoredAny;
 
 use super::stream::Usage;
@@ -20,27 +22,41 @@ pub enum Answer {
 }
 
 /// Tells whether a JSON answer with a status of success is whole, whether it is one at all, and
-/// the tokens that it tells of: in its `usage` or (Gemini) `usageMetadata`.
-pub fn inspect_answer(body: &[u8]) -> (Answer, Usage) {
+/// where in it stands what it cost, for [`usage_at`]: its `usage` or (Gemini) `usageMetadata`.
+pub fn inspect_answer(body: &[u8]) -> (Answer, Option<Range<usize>>) {
     let mut is_error = false;
-    let mut told = Usage::default();
+    let mut usage = None;
     let read = Json::document(body, |json, key| {
         match key {
             "error" => is_error = !json.null()?,
-            "usage" | "usageMetadata" => told = usage(json)?,
+            "usage" | "usageMetadata" => usage = Some(json.place()?),
             _ => json.skip()?,
         }
         Ok(())
     });
     match read {
-        Ok(_) if is_error => (Answer::Error, told),
-        Ok(_) => (Answer::Complete, told),
+        Ok(_) if is_error => (Answer::Error, usage),
+        Ok(_) => (Answer::Complete, usage),
         // Another type than an object is JSON, too.
         Err(_) => match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(_) => (Answer::Complete, Usage::default()),
-            Err(_) => (Answer::Malformed, Usage::default()),
+            Ok(_) => (Answer::Complete, None),
+            Err(_) => (Answer::Malformed, None),
         },
     }
+}
+
+/// The tokens that are told at a place of an answer.
+pub fn usage_at(body: &[u8], place: Range<usize>) -> Usage {
+    let told = body.get(place).map(simdutf8::basic::from_utf8);
+    let mut tokens = Usage::default();
+    if let Some(Ok(told)) = told {
+        // It was found to be JSON; what is not tells of nothing.
+        let _ = Json::whole(told, |json| {
+            tokens = usage(json)?;
+            Ok(())
+        });
+    }
+    tokens
 }
 
 #[cfg(test)]
@@ -51,7 +67,8 @@ mod tests {
     use super::*;
 
     fn usage_of_answer(body: &[u8]) -> Usage {
-        inspect_answer(body).1
+        let (_, place) = inspect_answer(body);
+        place.map_or_else(Usage::default, |place| usage_at(body, place))
     }
 
     #[test]
@@ -161,9 +178,10 @@ mod tests {
         fn an_error_is_one_on_the_top_level(error in ".*", cut in 1usize..20) {
             let body = serde_json::json!({"id": "1", "error": error, "usage": {"input_tokens": 3}}).to_string();
             let told = Usage { input_tokens: Some(3), output_tokens: None };
-            prop_assert_eq!(inspect_answer(body.as_bytes()), (Answer::Error, told));
+            prop_assert_eq!(inspect_answer(body.as_bytes()).0, Answer::Error);
+            prop_assert_eq!(usage_of_answer(body.as_bytes()), told);
             let cut = &body.as_bytes()[..body.len() - cut];
-            prop_assert_eq!(inspect_answer(cut), (Answer::Malformed, Usage::default()));
+            prop_assert_eq!(inspect_answer(cut), (Answer::Malformed, None));
         }
     }
 }

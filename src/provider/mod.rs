@@ -27,7 +27,7 @@ mod quota;
 mod redact;
 pub mod stream;
 
-pub use answer::{Answer, inspect_answer};
+pub use answer::{Answer, inspect_answer, usage_at};
 pub use credential::{
     KeyParameter, ShownKey, UnsendableKey, credential_parameters, key_place, required_header,
 };

@@ -211,33 +211,35 @@ impl<'a> Client<'a> {
     }
 
     /// Begins an answer. Its head may be held until the first piece of the body, or until there is
-    /// something to [`wait`](Self::wait) for.
+    /// something to [`wait`](Self::wait) for. What stays in `head` is nobody's business any more.
     pub(super) async fn write_head(
         &mut self,
-        mut head: Box<ResponseHeader>,
+        head: &mut ResponseHeader,
         labels: Labels<'_>,
     ) -> Result<(), Gone> {
         match &mut self.session {
             Session::Pingora(session, _) => {
-                labels.put_on(&mut head);
-                let written = session.write_response_header(head).await;
+                labels.put_on(head);
+                let (nothing, ()) = http::Response::new(()).into_parts();
+                let head = std::mem::replace(head, nothing.into());
+                let written = session.write_response_header(Box::new(head)).await;
                 written.map_err(|error| Gone::of(&error))
             }
             Session::Http1(http1) => {
-                http1.write_head(&head, labels);
+                http1.write_head(head, labels);
                 Ok(())
             }
         }
     }
 
     /// Sends a piece of the answer's body; `last` ends it.
-    pub(super) async fn write(&mut self, piece: Bytes, last: bool) -> Result<(), Gone> {
+    pub(super) async fn write(&mut self, piece: &Bytes, last: bool) -> Result<(), Gone> {
         match &mut self.session {
             Session::Pingora(session, _) => {
-                let written = session.write_response_body(piece, last).await;
+                let written = session.write_response_body(piece.clone(), last).await;
                 written.map_err(|error| Gone::of(&error))
             }
-            Session::Http1(http1) => http1.write(&piece, last).await,
+            Session::Http1(http1) => http1.write(piece, last).await,
         }
     }
 
@@ -249,7 +251,7 @@ impl<'a> Client<'a> {
                 written.map_err(|error| Gone::of(&error))
             }
             // It has no way to send them.
-            Session::Pingora(..) => self.write(Bytes::new(), true).await,
+            Session::Pingora(..) => self.write(&Bytes::new(), true).await,
             Session::Http1(http1) => http1.end_with_trailers(&trailers).await,
         }
     }

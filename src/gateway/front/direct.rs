@@ -62,13 +62,13 @@ fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
         && !request.headers.iter().any(upgrades)
 }
 
-/// Serves a request behind whose head `read` has come to its end, the `last` one of its connection: the
-/// connection, where it can be used again.
+/// Serves a request, whose name here is `id` and behind whose head `read` has come, to its end: the `last` one
+/// of its connection. Gives the connection, where it can be used again.
 pub(super) async fn serve_request(
     gateway: &Arc<Gateway>,
     table: Arc<Table>,
-    stream: Stream,
-    timer: Timer,
+    id: Box<str>,
+    (stream, timer): (Stream, Timer),
     request: Box<RequestHeader>,
     read: BytesMut,
     last: bool,
@@ -78,7 +78,7 @@ pub(super) async fn serve_request(
     if last || gateway.is_draining() {
         http1.close_after();
     }
-    let mut ctx = RequestContext::new(gateway.clone(), table);
+    let mut ctx = RequestContext::new(gateway.clone(), table, id);
     let mut client = Client::http1(&mut http1);
     let mut reusable = true;
     if let Err(failure) = serve(gateway, &mut client, &mut ctx).await {

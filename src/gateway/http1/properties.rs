@@ -85,7 +85,11 @@ pub(super) async fn exchange(connection: Stream, method: &Method) -> Result<Answ
     let mut http1 = Http1::new(connection);
     http1.send(REQUEST, [b""; 3]).await?;
     let status = http1.read_head(method).await?.status.as_u16();
-    let body = read_body(&mut http1).await?;
+    // As the gateway does: what is all here is not read.
+    let body = match http1.take_body() {
+        Some(body) => body.into(),
+        None => read_body(&mut http1).await?,
+    };
     let reusable = http1.into_idle().is_some();
     Ok(Answer {
         status,

@@ -12,6 +12,7 @@
 pub(in crate::provider) mod values;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The text is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +153,16 @@ impl<'a> Json<'a> {
 
     /// A value, whatever it is, as it is written.
     pub fn written(&mut self) -> Result<&'a str> {
+        let place = self.place()?;
+        Ok(&self.text[place])
+    }
+
+    /// Where in the text a value stands, whatever it is.
+    #[inline]
+    pub fn place(&mut self) -> Result<Range<usize>> {
         let start = self.at_value();
         self.skip()?;
-        Ok(&self.text[start..self.at])
+        Ok(start..self.at)
     }
 
     /// Whether null stands there.

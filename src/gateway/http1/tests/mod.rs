@@ -282,6 +282,40 @@ async fn a_connection_is_kept_only_if_nothing_is_left_on_it() {
 }
 
 #[tokio::test]
+async fn a_body_is_taken_where_its_length_is_told_and_all_of_it_is_here() {
+    for (lines, rest, taken, reusable) in [
+        ("content-length: 5", "hello", Some("hello"), true),
+        ("content-length: 5", "hello!", Some("hello"), false),
+        ("content-length: 5", "hell", None, false),
+        ("content-length: 5", "", None, false),
+        ("content-length: 0", "", None, true),
+        ("content-length: 18446744073709551615", "hello", None, false),
+        (
+            "transfer-encoding: chunked",
+            "2\r\nhe\r\n0\r\n\r\n",
+            None,
+            false,
+        ),
+        ("x: y", "hello", None, false),
+    ] {
+        let wire = message(&format!("HTTP/1.1 200 OK\n{lines}"), rest);
+        let mut http1 = Http1::new(after(&wire));
+        http1
+            .send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3])
+            .await
+            .unwrap();
+        http1.read_head(&Method::GET).await.unwrap();
+        let body = http1.take_body();
+        assert_eq!(body.as_deref(), taken.map(str::as_bytes), "{lines} {rest}");
+        if taken.is_some() {
+            assert_eq!(http1.body_left(), Some(0));
+            assert_eq!(http1.read_body().await, Ok(None));
+        }
+        assert_eq!(http1.into_idle().is_some(), reusable, "{lines} {rest}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_not_kept_before_the_body_s_end() {
     let (client, mut server) = duplex(ROOM);
     let mut http1 = Http1::new(Box::new(client));
