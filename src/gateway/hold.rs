@@ -51,10 +51,16 @@ pub(super) struct Whole<'a> {
     pub(super) body: Bytes,
     /// The body as it is without its content-encoding, where it has one that can be read.
     decoded: Option<Bytes>,
-    /// Where a success says what it cost.
-    usage: Option<Range<usize>>,
+    cost: Cost,
     /// Given back when the client has the answer, as the memory is.
     _share: Share<'a>,
+}
+
+/// What a success says that it cost.
+enum Cost {
+    /// It is told at this place of the body.
+    At(Range<usize>),
+    Read(Usage),
 }
 
 pub(super) struct Large<'a> {
@@ -296,7 +302,7 @@ fn show<'a>(
         head,
         body,
         decoded,
-        usage: None,
+        cost: Cost::Read(Usage::default()),
         _share: share,
     };
     if whole.head.status.is_success() {
@@ -315,10 +321,21 @@ fn show<'a>(
 }
 
 impl Whole<'_> {
+    /// It is judged: nobody looks any more at what was decoded for that, which may be much longer than the body
+    /// and is counted nowhere.
+    pub(super) fn forget_decoded(&mut self) {
+        if self.decoded.is_some() {
+            self.cost = Cost::Read(self.usage());
+            self.decoded = None;
+        }
+    }
+
     /// What it cost, as far as it tells. To be asked when the client has the answer, which needn't wait for it.
     pub(super) fn usage(&self) -> Usage {
-        let place = self.usage.clone();
-        place.map_or_else(Usage::default, |place| usage_at(self.text(), place))
+        match &self.cost {
+            Cost::At(place) => usage_at(self.text(), place.clone()),
+            Cost::Read(usage) => *usage,
+        }
     }
 
     /// The body without its content-encoding, where that can be read.
@@ -334,8 +351,10 @@ impl Whole<'_> {
         if media.kind != Kind::Json || unreadable || empty {
             return Answer::Complete;
         }
-        let (answer, usage) = inspect_answer(self.text());
-        self.usage = usage;
+        let (answer, place) = inspect_answer(self.text());
+        if let Some(place) = place {
+            self.cost = Cost::At(place);
+        }
         answer
     }
 }

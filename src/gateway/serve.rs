@@ -14,7 +14,7 @@ use super::balance::Kind;
 use super::body;
 use super::client::Client;
 use super::error::{Failure, Rejection};
-use super::hold::Held;
+use super::hold::{Held, Whole};
 use super::judge::{ExchangeFault, judge_fault};
 use super::mentions::Mentions;
 use super::models;
@@ -231,6 +231,21 @@ fn trace(tracer: &Tracer, request: &RequestHeader, format: Format, ctx: &mut Req
     ctx.ledger.trace(trace);
 }
 
+/// An answer on its way to the client. What it cost is noted when the client has it, or never will.
+struct Costing<'a> {
+    whole: Whole<'a>,
+    /// Of the prompt, of the answer.
+    tokens: [&'a mut Option<u64>; 2],
+}
+
+impl Drop for Costing<'_> {
+    fn drop(&mut self) {
+        let usage = self.whole.usage();
+        *self.tokens[0] = usage.input_tokens;
+        *self.tokens[1] = usage.output_tokens;
+    }
+}
+
 /// A request along the chain of its policy.
 async fn fail_over(
     client: &mut Client<'_>,
@@ -241,13 +256,14 @@ async fn fail_over(
     let mut trip = Trip::new(plan);
     let won = trip.run(client, outgoing, &mut ctx.ledger).await?;
     match won.held {
-        Held::Whole(mut whole) => {
-            let id = &ctx.record.request_id;
-            let told = respond::whole(client, &mut whole, id, &ctx.ledger).await;
-            let usage = whole.usage();
-            ctx.record.tokens_in = usage.input_tokens;
-            ctx.record.tokens_out = usage.output_tokens;
-            told
+        Held::Whole(whole) => {
+            let record = &mut ctx.record;
+            let mut costing = Costing {
+                whole,
+                tokens: [&mut record.tokens_in, &mut record.tokens_out],
+            };
+            costing.whole.forget_decoded();
+            respond::whole(client, &mut costing.whole, &record.request_id, &ctx.ledger).await
         }
         Held::Large(mut large) => {
             let head = large.exchange.take_head();

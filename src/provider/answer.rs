@@ -1,5 +1,5 @@
-//! What a whole answer with a status of success is, and what it cost: one pass over its bytes,
-//! nothing of it is kept.
+//! What a whole answer with a status of success is, and what it cost: one pass over its bytes, and
+//! another over those few that tell of tokens, when there is time for it.
 
 use std::ops::Range;
 

@@ -8,7 +8,7 @@
 //!                                 codes ────► classify_code ──► CodeClass
 //!                                 message ──► code_of_wording (a code where none was given)
 //!                                 message ──► redact (before anybody sees it)
-//!           2xx body ───────► inspect_answer
+//!           2xx body ───────► inspect_answer ──► Answer, and what is told of tokens ──► usage_at
 //! ```
 //!
 //! Only the request's side asks for the [`Provider`](crate::policy::Provider). Answers are read

@@ -271,9 +271,9 @@ impl Http1 {
     /// Begins an answer. Its head leaves with the first piece of its body, or with [`Self::flush`].
     pub(super) fn write_head(&mut self, head: &ResponseHeader, labels: Labels<'_>) {
         self.status = Some(head.status);
-        let (bytes, said) = begin_head(head, labels);
+        let (bytes, announced) = begin_head(head, labels);
         self.head = bytes;
-        self.answer = said.framing(head.status, &self.request.method);
+        self.answer = announced.framing(head.status, &self.request.method);
         self.keep_alive &= self.answer != Answer::UntilClose;
         // What is there of another request can't be told from the rest of this one.
         self.keep_alive &= self.is_body_done() && self.buffer.is_empty();
@@ -427,13 +427,13 @@ fn poll_send(
 
 /// What an answer's headers say that matters to how it is sent.
 #[derive(Default)]
-struct Said {
+struct Announced {
     length: Option<usize>,
     chunks: bool,
     date: bool,
 }
 
-impl Said {
+impl Announced {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name == header::CONTENT_LENGTH {
             self.length = self.length.or_else(|| number(value.as_bytes()));
@@ -460,7 +460,7 @@ impl Said {
 }
 
 /// An answer's head up to its last headers: those about the connection.
-fn begin_head(head: &ResponseHeader, labels: Labels<'_>) -> (Vec<u8>, Said) {
+fn begin_head(head: &ResponseHeader, labels: Labels<'_>) -> (Vec<u8>, Announced) {
     let mut bytes = Vec::with_capacity(1 << 10);
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(head.status.as_str().as_bytes());
@@ -468,16 +468,16 @@ fn begin_head(head: &ResponseHeader, labels: Labels<'_>) -> (Vec<u8>, Said) {
     let reason = head.status.canonical_reason().unwrap_or_default();
     bytes.extend_from_slice(reason.as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    let mut said = Said::default();
+    let mut announced = Announced::default();
     for (name, value) in &head.headers {
-        said.note(name, value);
+        announced.note(name, value);
         push_line(&mut bytes, name.as_str(), value.as_bytes());
     }
     labels.each(|name, value| push_line(&mut bytes, name.as_str(), value));
-    if !said.date {
+    if !announced.date {
         push_line(&mut bytes, "date", get_cached_date().as_bytes());
     }
-    (bytes, said)
+    (bytes, announced)
 }
 
 fn end_head(bytes: &mut Vec<u8>, keep_alive: bool, version: Version) {

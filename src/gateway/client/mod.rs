@@ -211,22 +211,24 @@ impl<'a> Client<'a> {
     }
 
     /// Begins an answer. Its head may be held until the first piece of the body, or until there is
-    /// something to [`wait`](Self::wait) for. What stays in `head` is nobody's business any more.
+    /// something to [`wait`](Self::wait) for. Nothing stays in `head`: a caller may take its time with the
+    /// body.
     pub(super) async fn write_head(
         &mut self,
         head: &mut ResponseHeader,
         labels: Labels<'_>,
     ) -> Result<(), Gone> {
+        let (nothing, ()) = http::Response::new(()).into_parts();
         match &mut self.session {
             Session::Pingora(session, _) => {
                 labels.put_on(head);
-                let (nothing, ()) = http::Response::new(()).into_parts();
                 let head = std::mem::replace(head, nothing.into());
                 let written = session.write_response_header(Box::new(head)).await;
                 written.map_err(|error| Gone::of(&error))
             }
             Session::Http1(http1) => {
                 http1.write_head(head, labels);
+                *head = nothing.into();
                 Ok(())
             }
         }

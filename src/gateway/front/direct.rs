@@ -62,8 +62,8 @@ fn is_ours(table: &Table, method: &Method, request: &Request<'_, '_>) -> bool {
         && !request.headers.iter().any(upgrades)
 }
 
-/// Serves a request, whose name here is `id` and behind whose head `read` has come, to its end: the `last` one
-/// of its connection. Gives the connection, where it can be used again.
+/// Serves a request to its end. Its name here is `id`, behind its head `read` has come, and it may be the `last`
+/// one of its connection: that is given back where it can be used again.
 pub(super) async fn serve_request(
     gateway: &Arc<Gateway>,
     table: Arc<Table>,

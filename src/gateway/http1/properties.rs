@@ -63,7 +63,21 @@ fn told(answer: Answer) -> (u16, Vec<u8>) {
 
 /// The answer to a request of `method` in `wire`, of which a read brings `size` bytes at most; the connection is
 /// closed behind it.
+///
+/// # Panics
+/// Where it makes a difference whether a body that is all here is read, or taken as it is.
 pub fn answer(method: &Method, wire: &[u8], size: usize) -> Result<Answer, ExchangeFault> {
+    let [taken, read] = [true, false].map(|take| answer_of(method, wire, size, take));
+    assert_eq!(taken, read);
+    taken
+}
+
+fn answer_of(
+    method: &Method,
+    wire: &[u8],
+    size: usize,
+    take: bool,
+) -> Result<Answer, ExchangeFault> {
     #[expect(clippy::unwrap_used, reason = "a runtime that does no I/O")]
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -76,17 +90,21 @@ pub fn answer(method: &Method, wire: &[u8], size: usize) -> Result<Answer, Excha
             server.read_exact(&mut request).await?;
             server.write_all(&wire).await
         });
-        exchange(Box::new(client), method).await
+        exchange(Box::new(client), method, take).await
     })
 }
 
-/// One request, and the whole answer to it.
-pub(super) async fn exchange(connection: Stream, method: &Method) -> Result<Answer, ExchangeFault> {
+/// One request, and the whole answer to it; with `take` a body that is all here is not read.
+pub(super) async fn exchange(
+    connection: Stream,
+    method: &Method,
+    take: bool,
+) -> Result<Answer, ExchangeFault> {
     let mut http1 = Http1::new(connection);
     http1.send(REQUEST, [b""; 3]).await?;
     let status = http1.read_head(method).await?.status.as_u16();
-    // As the gateway does: what is all here is not read.
-    let body = match http1.take_body() {
+    let taken = if take { http1.take_body() } else { None };
+    let body = match taken {
         Some(body) => body.into(),
         None => read_body(&mut http1).await?,
     };

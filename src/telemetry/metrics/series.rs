@@ -33,7 +33,7 @@ pub struct Series {
     /// Ordered by key, so that those of a policy are side by side.
     routes: Box<[Route]>,
     /// Where the routes of each policy begin, and where the last one's end: there may be very many
-    /// policies, but each has few routes.
+    /// policies, but each has hardly more routes than there are operations.
     groups: Box<[usize]>,
     /// Of requests that never came to an operation.
     nowhere: Route,
@@ -117,8 +117,9 @@ impl Series {
         let group = key.group();
         let begin = *self.groups.get(group)?;
         let end = *self.groups.get(group + 1)?;
-        let mut routes = self.routes.get(begin..end)?.iter();
-        routes.find(|route| route.key == Some(key))
+        let routes = self.routes.get(begin..end)?;
+        let place = routes.binary_search_by_key(&Some(key), |route| route.key);
+        routes.get(place.ok()?)
     }
 
     fn target<'a>(&self, route: &'a Route, attempt: &AttemptRecord) -> Option<&'a TargetSeries> {

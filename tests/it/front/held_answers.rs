@@ -112,3 +112,27 @@ async fn an_answer_counts_until_its_reader_has_taken_it() {
     assert!(answered.complete && answered.body == body.as_bytes());
     stage.wait_held(0).await;
 }
+
+/// What it cost is read when its reader has it, or has left in the midst of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_tells_what_it_cost_whether_or_not_its_reader_takes_it() {
+    let stage = Stage::new().await;
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 41});
+    let body = json!({"model": MODEL, "usage": usage, "padding": "x".repeat(7 << 20)}).to_string();
+    for (count, takes_it) in [(1, true), (2, false)] {
+        let reply = Reply::status(200).header("content-type", "application/json");
+        stage.upstream.push(reply.body(body.clone()));
+        let client = stage.client().receive_buffer(4096);
+        let answering = client.open(CHAT, question()).await;
+        if takes_it {
+            assert!(answering.rest().await.complete);
+        } else {
+            drop(answering);
+        }
+        let lines = stage.gateway.wait_log(count).await;
+        let line = &lines[count - 1];
+        assert_eq!(line["error"].is_null(), takes_it, "{line}");
+        assert_eq!(line["tokens_in"], 7, "{line}");
+        assert_eq!(line["tokens_out"], 41, "{line}");
+    }
+}

@@ -153,6 +153,11 @@ async fn a_compressed_answer_passes_as_it_came() {
             assert_eq!(answer.header("content-encoding"), Some(coding));
             assert_eq!(answer.body, body);
             assert_eq!(stage.counts(), (1, 0));
+            // Also what it cost is read in what was compressed.
+            let line = &stage.gateway.wait_log(1).await[0];
+            let tokens = &plain["usage"]["prompt_tokens"];
+            assert_eq!(&line["tokens_in"], tokens, "{line}");
+            assert_eq!(tokens.is_null(), status == 400);
         }
     }
 }

@@ -92,12 +92,12 @@ fn every_route_is_found_among_all_of_them() {
     let snapshot = standin::config::parse(&yaml, &secret).unwrap().snapshot;
     let policies = snapshot.policies.iter().map(|policy| Some(policy.id));
     let policies: Vec<_> = policies.chain([None]).collect();
-    let (mut metrics, mut counted) = (Metrics::default(), 0);
+    let mut counted = 0;
     for operation in snapshot.operations.iter() {
         for environment in standin::policy::Environment::ALL {
             for &policy in &policies {
                 // One count alone, so that it can't be that of another route.
-                metrics = Metrics::default();
+                let metrics = Metrics::default();
                 let path = RequestPath::Operation(operation.path.clone());
                 let started = std::time::SystemTime::UNIX_EPOCH;
                 let mut record = RequestRecord::new("id".into(), started, http::Method::POST, path);
@@ -125,7 +125,6 @@ fn every_route_is_found_among_all_of_them() {
         }
     }
     assert_eq!(counted, 2 * (3 + 1) + (1 + 1) + (2 + 1));
-    drop(metrics);
 }
 
 /// Names that are the same one behind the other are two series all the same.

@@ -35,7 +35,9 @@ async fn answer(wire: &[u8]) -> Result<Answer, ExchangeFault> {
 }
 
 async fn answer_to(method: &Method, wire: &[u8]) -> Result<Answer, ExchangeFault> {
-    exchange(after(wire), method).await
+    let taken = exchange(after(wire), method, true).await;
+    assert_eq!(taken, exchange(after(wire), method, false).await);
+    taken
 }
 
 /// A whole message: `lines` each with its line end, then the empty line and what follows.
