@@ -36,6 +36,7 @@ pub(super) async fn whole(
     request_id: &str,
     ledger: &Ledger,
 ) -> Result<(), Failure> {
+    whole.forget_decoded();
     let Whole { head, body, .. } = whole;
     let labels = Labels::new(request_id, ledger);
     labels.make_room(head);

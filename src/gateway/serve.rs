@@ -262,7 +262,6 @@ async fn fail_over(
                 whole,
                 tokens: [&mut record.tokens_in, &mut record.tokens_out],
             };
-            costing.whole.forget_decoded();
             respond::whole(client, &mut costing.whole, &record.request_id, &ctx.ledger).await
         }
         Held::Large(mut large) => {

@@ -40,6 +40,17 @@ async fn answer_to(method: &Method, wire: &[u8]) -> Result<Answer, ExchangeFault
     taken
 }
 
+/// The exchange whose answer is in `wire`, with its head read.
+async fn begun(wire: &[u8]) -> (Http1, Box<ResponseHeader>) {
+    let mut http1 = Http1::new(after(wire));
+    http1
+        .send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3])
+        .await
+        .unwrap();
+    let head = http1.read_head(&Method::GET).await.unwrap();
+    (http1, head)
+}
+
 /// A whole message: `lines` each with its line end, then the empty line and what follows.
 fn message(lines: &str, rest: &str) -> Vec<u8> {
     format!("{}\r\n\r\n{rest}", lines.replace('\n', "\r\n")).into_bytes()
@@ -301,12 +312,7 @@ async fn a_body_is_taken_where_its_length_is_told_and_all_of_it_is_here() {
         ("x: y", "hello", None, false),
     ] {
         let wire = message(&format!("HTTP/1.1 200 OK\n{lines}"), rest);
-        let mut http1 = Http1::new(after(&wire));
-        http1
-            .send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3])
-            .await
-            .unwrap();
-        http1.read_head(&Method::GET).await.unwrap();
+        let (mut http1, _) = begun(&wire).await;
         let body = http1.take_body();
         assert_eq!(body.as_deref(), taken.map(str::as_bytes), "{lines} {rest}");
         if taken.is_some() {
@@ -337,12 +343,7 @@ async fn a_connection_is_not_kept_before_the_body_s_end() {
 #[tokio::test]
 async fn headers_about_the_connection_stay_here() {
     let lines = "HTTP/1.1 200 OK\nConnection: close, X-Hop, x-other\nX-Hop: 1\nx-OTHER: 2\nkeep-alive: timeout=5\nproxy-connection: close\nproxy-authenticate: Basic\nte: trailers\ntrailer: x-sum\nupgrade: h2c\ntransfer-encoding: chunked\nX-Kept: a\nx-kept: b\nset-cookie: c";
-    let mut http1 = Http1::new(after(&message(lines, "0\r\n\r\n")));
-    http1
-        .send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3])
-        .await
-        .unwrap();
-    let head = http1.read_head(&Method::GET).await.unwrap();
+    let (_, head) = begun(&message(lines, "0\r\n\r\n")).await;
     let kept: Vec<_> = head
         .headers
         .iter()
@@ -360,12 +361,7 @@ async fn trailers_come_with_the_end() {
         "HTTP/1.1 200 OK\ntransfer-encoding: chunked",
         "2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
     );
-    let mut http1 = Http1::new(after(&wire));
-    http1
-        .send(b"GET / HTTP/1.1\r\n\r\n", [b""; 3])
-        .await
-        .unwrap();
-    http1.read_head(&Method::GET).await.unwrap();
+    let (mut http1, _) = begun(&wire).await;
     assert_eq!(read_body(&mut http1).await.unwrap(), b"ok");
     assert_eq!(http1.take_trailers().unwrap()["x-sum"], "1");
     assert!(http1.into_idle().is_some());
