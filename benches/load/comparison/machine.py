@@ -9,13 +9,14 @@ from pathlib import Path
 from . import needs
 
 
-def about(proxies, standins):
+def about(options, standins):
     """What stands over the results."""
+    proxies, guided = options.proxies, "" if options.plain else ", guided by a profile, and so is bare Pingora"
     rows = {
         "processor": f"{_processor()}, {os.cpu_count()} of its threads, shared by load, upstream and proxy",
         "kernel": platform.release().split("-")[0],
         "compiler": _first_line("rustc", "--version"),
-        "Standin": _commit(),
+        "Standin": _commit() + guided,
     }
     for command, name in (("nginx", "nginx"), ("haproxy", "HAProxy")):
         if command in proxies:

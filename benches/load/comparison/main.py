@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import needs
+from . import guided, needs
 from .charts import charts
 from .loads import Loads
 from .machine import about
@@ -43,7 +43,7 @@ def main():
 
 def _options():
     names = [workload.name for workload in WORKLOADS]
-    proxies = [name for name in TITLES if name != "against"]
+    proxies = [name for name in TITLES if name not in ("plain", "against")]
     parser = argparse.ArgumentParser(
         prog="benches/load/run",
         description="Compares Standin with nginx, HAProxy, a bare Pingora proxy, LiteLLM and Portkey (BENCHMARKS.md).",
@@ -61,11 +61,16 @@ def _options():
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few workloads, without LiteLLM and Portkey, two short rounds: to try it",
+        help="few workloads, plain builds, without LiteLLM and Portkey, two short rounds: to try it",
     )
-    parser.add_argument("--standin", type=Path, metavar="PATH", help="this binary instead of the built one")
+    parser.add_argument("--standin", type=Path, metavar="PATH", help="this binary instead of the built ones")
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="a second binary of Standin, measured beside the first"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="measure builds as cargo makes them, and none that are guided by a profile",
     )
     parser.add_argument("--no-build", action="store_true", help="take the binaries that are there")
     parser.add_argument(
@@ -90,6 +95,7 @@ def _options():
     if options.quick:
         quick = [workload.name for workload in WORKLOADS if workload.quick]
         options.only = quick if options.only is names else options.only
+        options.plain = True
         if options.proxies is proxies:
             options.proxies = [name for name in proxies if name not in ("litellm", "portkey")]
     options.rounds = options.rounds or (2 if options.quick else 5)
@@ -112,20 +118,25 @@ def _measure(options):
     if not options.no_build:
         needs.build(options.target)
     release = options.target.resolve() / "release"
-    standins = {"standin": options.standin or release / "standin"}
+    pingoras = release
+    if not options.plain:
+        pingoras = guided.built(options.target) if options.no_build else guided.build(options.target)
+    standins = {"standin": options.standin or pingoras / "standin"}
+    if not options.plain and not options.standin:
+        standins["plain"] = release / "standin"
     if options.against:
         standins["against"] = options.against
     chosen = [*options.proxies, *standins] if "standin" in options.proxies else options.proxies
     # Each of 1,000 streams is two connections of a proxy.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    document = {"about": about(options.proxies, standins), "workloads": {}}
+    document = {"about": about(options, standins), "workloads": {}}
     with tempfile.TemporaryDirectory(prefix="standin-load-") as folder, ExitStack() as cleanup:
         folder = Path(folder)
         mock = Mock(release / "examples" / "load_mock", folder)
         cleanup.callback(mock.program.stop)
         loads = Loads(release / "examples" / "load_client", folder)
-        bench = Bench(mock, loads, Starter(mock, folder, release / "examples", standins))
+        bench = Bench(mock, loads, Starter(mock, folder, pingoras / "examples", standins))
         for workload in WORKLOADS:
             if workload.name in options.only:
                 measured = _workload(bench, workload, workload.subjects(chosen, standins), options)

@@ -23,9 +23,9 @@ DEBIAN = {
 }
 
 
-def debian(commands):
+def debian(commands, packages=DEBIAN):
     """Sees to it that these commands are there. The services that come with them are not started."""
-    missing = [DEBIAN[command] for command in commands if not which(command)]
+    missing = [packages[command] for command in commands if not which(command)]
     if not missing:
         return
     say(f"installing Debian packages: {' '.join(missing)}")
@@ -67,7 +67,7 @@ def portkey():
 
 
 def build(target):
-    """Builds Standin and the programs of the comparison with the release profile."""
+    """Builds Standin and the programs of the comparison with the release profile, as anybody would."""
     say("building (cargo build --release --bin standin --examples)")
     environment = os.environ | {"CARGO_TARGET_DIR": str(target)}
     command = ["cargo", "build", "--release", "--quiet", "--bin", "standin", "--examples"]

@@ -30,6 +30,8 @@ class Setting:
     streams: bool = False
     policies: int = 1  # Standin's
     suspended: int = 0  # how many targets of Standin's policy stand suspended before the one that answers
+    behind: int = None  # the port of another Standin that is Standin's first endpoint, over TLS
+    http_version: str = "auto"  # that they speak
 
 
 @dataclass
@@ -77,11 +79,12 @@ class Running:
 class Starter:
     """Starts proxies in front of one mock, with configurations in a folder."""
 
-    def __init__(self, mock, folder, binaries, standins):
+    def __init__(self, mock, folder, binaries, standins, environment=None):
         self.mock = mock
         self.folder = folder
         self.binaries = binaries  # the folder with the examples
         self.standins = standins  # the binaries of Standin by the names that they have here
+        self.environment = environment  # of Pingora's proxies, Standin among them
         self.started = 0
 
     def start(self, name, setting):
@@ -90,7 +93,7 @@ class Starter:
         folder = self.folder / f"{self.started}-{name}"
         folder.mkdir()
         start = getattr(self, f"_{'standin' if name in self.standins else name}")
-        port, first = free_port(), getattr(self.mock, setting.first)
+        port, first = free_port(), setting.behind or getattr(self.mock, setting.first)
         begin = time.monotonic()
         running = start(name, setting, folder, port, first)
         running.headers = [
@@ -118,7 +121,7 @@ class Starter:
         tls = [*map(str, self._certificate())] if setting.tls else []
         binary = self.binaries / "load_bare"
         command = [binary, f"127.0.0.1:{port}", f"127.0.0.1:{first}", THREADS, work, *tls]
-        return Running(port, Program(command, folder / "log"), setting.tls)
+        return Running(port, Program(command, folder / "log", self.environment), setting.tls)
 
     def _apart(self, *how):
         return self._bare(*how, work="apart")
@@ -249,7 +252,8 @@ listen models
     def _standin(self, name, setting, folder, port, first):
         file = folder / "standin.yaml"
         file.write_text(self._standin_configuration(setting, folder, port, first))
-        program = Program([self.standins[name], "run", "--conf", file], folder / "log")
+        command = [self.standins[name], "run", "--conf", file]
+        program = Program(command, folder / "log", self.environment)
         return Running(port, program, setting.tls, access_log=folder / "access.log", configuration=file)
 
     def _standin_configuration(self, setting, folder, port, first):
@@ -257,6 +261,11 @@ listen models
         if setting.tls:
             certificate, key = self._certificate()
             tls = f"tls: {{certificate: {certificate}, private_key: {key}}}"
+        endpoint = f'url: "http://127.0.0.1:{first}"'
+        if setting.behind:
+            (folder / "key").write_text(KEY)
+            key = f"api_key: {{file: {folder}/key}}, tls: {{verify: false}}"
+            endpoint = f'url: "https://127.0.0.1:{first}", http_version: "{setting.http_version}", {key}'
         # Nothing is suspended where each request shall fail over, and for long where the suspended
         # ones shall be passed by.
         suspend = "1h" if setting.suspended else "0s" if setting.first == "failing" else "60s"
@@ -275,7 +284,7 @@ authentication: keys
 keys:
   - {{name: load, environment: production, sha256: {hashlib.sha256(KEY.encode()).hexdigest()}}}
 endpoints:
-  first: {{url: "http://127.0.0.1:{first}"}}
+  first: {{{endpoint}}}
   second: {{url: "http://127.0.0.1:{self.mock.answering}"}}
 admin: {{address: "127.0.0.1:{free_port()}"}}
 observability:

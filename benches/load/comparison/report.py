@@ -12,6 +12,7 @@ TITLES = {
     "bare": "bare Pingora",
     "apart": "bare Pingora, threads apart",
     "standin": "Standin",
+    "plain": "Standin, a plain build",
     "against": "Standin, the other build",
     "litellm": "LiteLLM",
     "portkey": "Portkey",
