@@ -20,12 +20,13 @@ from pathlib import Path
 from . import needs
 from .loads import Loads, chat
 from .needs import REPOSITORY, run, say
-from .processes import Failed, Mock
+from .processes import Failed, Mock, end_as_by_ctrl_c
 from .proxies import Setting, Starter
 
 KIB = 1024
 SECONDS = 2  # of each load
 SOAK = 8  # seconds
+ENDS_WITHIN = 30  # seconds, with its profile written
 LOADS = ["--example", "load_mock", "--example", "load_client"]
 
 
@@ -43,6 +44,7 @@ def main():
         "--rehearse", action="store_true", help="only train, and with a plain build: to see that it can be done"
     )
     options = parser.parse_args()
+    end_as_by_ctrl_c()
     try:
         if options.rehearse:
             _rehearse(options.target)
@@ -53,6 +55,8 @@ def main():
     except (Failed, OSError, subprocess.SubprocessError) as failure:
         print(f"benches/load/guided: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     say(f"built: {program}")
     return 0
 
@@ -163,7 +167,9 @@ def _started(starter, proxy, setting):
         yield running
         # Whoever is killed writes no profile.
         running.program.process.send_signal(signal.SIGINT)
-        running.program.process.wait(30)
+        running.program.process.wait(ENDS_WITHIN)
+    except subprocess.TimeoutExpired as still_running:
+        raise Failed(f"{proxy} has not ended after {ENDS_WITHIN} s") from still_running
     finally:
         running.stop()
 

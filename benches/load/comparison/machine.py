@@ -11,12 +11,13 @@ from . import needs
 
 def about(options, standins):
     """What stands over the results."""
-    proxies, guided = options.proxies, "" if options.plain else ", guided by a profile, and so is bare Pingora"
+    proxies = options.proxies
+    guided = "" if "plain" not in standins else ", guided by a profile, and so is bare Pingora"
     rows = {
         "processor": f"{_processor()}, {os.cpu_count()} of its threads, shared by load, upstream and proxy",
         "kernel": platform.release().split("-")[0],
         "compiler": _first_line("rustc", "--version"),
-        "Standin": _commit() + guided,
+        "Standin": str(options.standin or _commit() + guided),
     }
     for command, name in (("nginx", "nginx"), ("haproxy", "HAProxy")):
         if command in proxies:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import resource
-import signal
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from .charts import charts
 from .loads import Loads
 from .machine import about
 from .needs import REPOSITORY, say
-from .processes import Failed, Mock
+from .processes import Failed, Mock, end_as_by_ctrl_c
 from .proxies import Starter
 from .report import TITLES, markdown, median, number, write_between_markers
 from .workloads import FIGURES, WORKLOADS, Bench
@@ -27,9 +26,7 @@ DOCUMENT = REPOSITORY / "BENCHMARKS.md"
 def main():
     """Runs the comparison; the exit code says whether all of it could be measured."""
     options = _options()
-    # Ctrl-C comes as an exception of its own; the others shall clean up as it does.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
+    end_as_by_ctrl_c()
     try:
         document = json.loads(options.render.read_text()) if options.render else _measure(options)
         _write(document, options)
@@ -118,14 +115,15 @@ def _measure(options):
     if not options.no_build:
         needs.build(options.target)
     release = options.target.resolve() / "release"
-    pingoras = release
-    if not options.plain:
-        pingoras = guided.built(options.target) if options.no_build else guided.build(options.target)
+    pingoras = _pingoras(options, release)
     standins = {"standin": options.standin or pingoras / "standin"}
-    if not options.plain and not options.standin:
+    if pingoras != release and not options.standin:
         standins["plain"] = release / "standin"
     if options.against:
         standins["against"] = options.against
+    for binary in standins.values():
+        if "standin" in options.proxies and not binary.exists():
+            raise Failed(f"{binary} is missing; without --no-build the comparison builds its programs")
     chosen = [*options.proxies, *standins] if "standin" in options.proxies else options.proxies
     # Each of 1,000 streams is two connections of a proxy.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -143,6 +141,13 @@ def _measure(options):
                 if measured["subjects"]:
                     document["workloads"][workload.name] = measured
     return document
+
+
+def _pingoras(options, plain):
+    """Where the builds of Standin and of bare Pingora are that are measured: guided ones, or plain ones."""
+    if options.plain or not {"standin", "bare", "apart"} & set(options.proxies):
+        return plain
+    return guided.built(options.target) if options.no_build else guided.build(options.target)
 
 
 def _workload(bench, workload, subjects, options):

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +18,12 @@ QUIET = 0.02  # CPU seconds in half a second
 
 class Failed(Exception):
     """The comparison can't go on, for this reason."""
+
+
+def end_as_by_ctrl_c():
+    """Lets the signals that end a command clean up as Ctrl-C does, by an exception."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
 
 
 def free_port():
