@@ -27,6 +27,10 @@ KIB = 1024
 SECONDS = 2  # of each load
 SOAK = 8  # seconds
 ENDS_WITHIN = 30  # seconds, with its profile written
+# Each is built by itself: an example beside it would lend the program features that only tests ask for, and a
+# profile is of no use to another choice of features.
+STANDIN = ["--bin", "standin"]
+BARE = ["--example", "load_bare"]
 LOADS = ["--example", "load_mock", "--example", "load_client"]
 
 
@@ -71,9 +75,9 @@ def build(target, bare=True):
     folder = target.resolve() / "guided"
     merge = _profdata()
     raw, profile = folder / "raw", folder / "profile.profdata"
-    proxies = ["--bin", "standin", *(["--example", "load_bare"] if bare else [])]
+    proxies = [STANDIN, *([BARE] if bare else [])]
     say("building to be trained (cargo build --release, with counters)")
-    counting = _cargo(folder / "counting", f"-Cprofile-generate={raw}", [*proxies, *LOADS])
+    counting = _cargo(folder / "counting", f"-Cprofile-generate={raw}", [*proxies, LOADS])
     if not _is_of(profile, counting, bare):
         shutil.rmtree(raw, ignore_errors=True)
         _train(counting, raw, bare)
@@ -95,8 +99,8 @@ def _is_of(profile, counting, bare):
 
 
 def _rehearse(target):
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "--bin", "standin", *LOADS]
-    run(command, cwd=REPOSITORY, env=os.environ | {"CARGO_TARGET_DIR": str(target)})
+    for programs in (STANDIN, LOADS):
+        needs.build(target, programs)
     _train(target.resolve() / "release", Path(os.devnull), bare=False)
 
 
@@ -106,8 +110,9 @@ def _cargo(folder, flag, programs):
     host = _compiler("host")
     before = os.environ.get("RUSTFLAGS", "")
     environment = os.environ | {"RUSTFLAGS": f"{before} {flag}".strip(), "CARGO_TARGET_DIR": str(folder)}
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "--target", host, *programs]
-    run(command, cwd=REPOSITORY, env=environment)
+    for program in programs:
+        command = ["cargo", "build", "--release", "--locked", "--quiet", "--target", host, *program]
+        run(command, cwd=REPOSITORY, env=environment)
     return folder / host / "release"
 
 

@@ -113,7 +113,8 @@ def _measure(options):
         if name in options.proxies:
             getattr(needs, name)()
     if not options.no_build:
-        needs.build(options.target)
+        for programs in (guided.STANDIN, ["--examples"]):
+            needs.build(options.target, programs)
     release = options.target.resolve() / "release"
     pingoras = _pingoras(options, release)
     standins = {"standin": options.standin or pingoras / "standin"}

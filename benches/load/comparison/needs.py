@@ -66,12 +66,11 @@ def portkey():
     return folder / "node_modules/@portkey-ai/gateway/build/start-server.js"
 
 
-def build(target):
-    """Builds Standin and the programs of the comparison with the release profile, as anybody would."""
-    say("building (cargo build --release --bin standin --examples)")
+def build(target, programs):
+    """Builds with the release profile, as anybody would."""
+    say(f"building (cargo build --release {' '.join(programs)})")
     environment = os.environ | {"CARGO_TARGET_DIR": str(target)}
-    command = ["cargo", "build", "--release", "--quiet", "--bin", "standin", "--examples"]
-    run(command, cwd=REPOSITORY, env=environment)
+    run(["cargo", "build", "--release", "--locked", "--quiet", *programs], cwd=REPOSITORY, env=environment)
 
 
 def run(command, **options):
